@@ -1,0 +1,287 @@
+"""One source in, its diagnostics out: sieve, facts, checks, suppressions, plans of fixes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cudalint import sieve
+from cudalint.model import (
+    Diagnostic,
+    Edit,
+    Finding,
+    Fix,
+    PackageFacts,
+    Patch,
+    Plan,
+    Refusal,
+    Source,
+    Span,
+)
+from cudalint.registry import Rule, by_code
+from cudalint.suppress import Problem, Suppression, names_us, problems, suppressions, without
+
+if TYPE_CHECKING:
+    from cudalint.facts import Facts
+    from cudalint.model import Language
+    from cudalint.settings import Settings
+
+
+# CPython refuses more than 200 nested brackets, clang more than 256.
+_TOO_DEEP = re.compile(rb"[(\[{]{201}")
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A finding with the rule that made it and what is known of its fix.
+
+    `plan` is None for advice. `own` holds the edits of our own rules, which need no plan.
+    """
+
+    rule: Rule
+    finding: Finding
+    plan: Plan | Refusal | None = None
+    own: Patch | None = None
+
+    @property
+    def safety(self) -> str | None:
+        """How safe the fix is, or None where there is none."""
+        if self.own is not None:
+            return "safe"
+        return self.plan.safety if isinstance(self.plan, Plan) else None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What one source gave: reports in source order, and the rules that crashed on it."""
+
+    source: Source
+    facts: Facts | None
+    reports: tuple[Reported, ...]
+    errors: list[str] = field(default_factory=list)
+
+
+def analyse(
+    source: Source,
+    rules: Iterable[Rule],
+    settings: Settings,
+    package: PackageFacts,
+) -> Analysis:
+    """Check a source with the rules given; nothing is parsed where none can fire."""
+    given = tuple(rules)
+    selected = [rule for rule in given if source.language in rule.languages]
+    surviving = _surviving(source.text, selected, settings)
+    if not (
+        surviving
+        or _suppresses(source.text, source.language, selected, settings)
+        or (source.language == "python" and _for_strings(source.text, given))
+    ):
+        return Analysis(source, None, ())
+    if _TOO_DEEP.search(source.text):
+        return Analysis(source, None, (), ["not checked: brackets nested more than 200 deep"])
+    facts = facts_of(source, settings, package)
+    errors: list[str] = []
+    reports = [
+        Reported(rule, finding, None)
+        for rule in surviving
+        for finding in _findings(rule, facts, errors)
+    ]
+    if not settings.ignore_noqa:
+        reports = _unsuppressed(facts, reports, selected, not errors)
+    reports = [_planned(report, facts, settings, errors) for report in reports]
+    reports += _in_strings(facts, given, errors)
+    reports.sort(key=lambda report: (report.finding.span, report.rule.code))
+    return Analysis(source, facts, tuple(reports), errors)
+
+
+def concerns(text: bytes, language: Language, rules: Iterable[Rule], settings: Settings) -> bool:
+    """Whether a text must be parsed: a rule may fire, or a suppression names one of ours."""
+    given = tuple(rules)
+    selected = [rule for rule in given if language in rule.languages]
+    return (
+        bool(_surviving(text, selected, settings))
+        or _suppresses(text, language, selected, settings)
+        or (language == "python" and bool(_for_strings(text, given)))
+    )
+
+
+def _for_strings(text: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The CUDA rules that may fire on sources in the strings of a Python file."""
+    if b"__global__" not in text:
+        return ()
+    return sieve.survivors(text, [r for r in rules if "cuda" in r.languages and r.family == "cuda"])
+
+
+def _in_strings(facts: Facts, rules: Iterable[Rule], errors: list[str]) -> list[Reported]:
+    """Findings in the CUDA sources that a Python file holds in strings; they are not rewritten."""
+    surviving = () if facts.source.language != "python" else _for_strings(facts.text, rules)
+    if not surviving:
+        return []
+    from cudalint.facts.embedded import embedded
+    from cudalint.facts.python import PythonFacts
+
+    assert isinstance(facts, PythonFacts)
+    source = embedded(facts)
+    if source is None:
+        return []
+    inner = facts_of(source, facts.settings, facts.package)
+    reports = [Reported(rule, f) for rule in surviving for f in _findings(rule, inner, errors)]
+    if not facts.settings.ignore_noqa:
+        reports = _unsuppressed(inner, reports, [], whole=False)
+    refusal = Refusal("the source stands in a Python string")
+    return [r if r.rule.fix is None else Reported(r.rule, r.finding, refusal) for r in reports]
+
+
+def _surviving(text: bytes, selected: list[Rule], settings: Settings) -> tuple[Rule, ...]:
+    rules = [rule for rule in selected if not rule.by_engine]
+    return sieve.survivors(text, rules, settings.hot_functions)
+
+
+def _suppresses(text: bytes, language: Language, selected: list[Rule], settings: Settings) -> bool:
+    if settings.ignore_noqa or not any(rule.by_engine for rule in selected):
+        return False
+    return names_us(text, language)
+
+
+def facts_of(source: Source, settings: Settings, package: PackageFacts) -> Facts:
+    """The facts of a source in its language; nothing is computed yet."""
+    if source.language == "cuda":
+        from cudalint.facts.cuda import CudaFacts
+
+        return CudaFacts(source, settings, package)
+    from cudalint.facts.python import PythonFacts
+
+    return PythonFacts(source, settings, package)
+
+
+def _findings(rule: Rule, facts: Facts, errors: list[str]) -> Iterator[Finding]:
+    try:
+        seen: set[Span] = set()
+        for finding in rule.load_check().check(facts):
+            if finding.span not in seen:
+                seen.add(finding.span)
+                yield finding
+    except Exception as error:  # one broken rule must not take the others with it
+        errors.append(crash(rule, "check", error))
+
+
+def crash(rule: Rule, step: str, error: Exception) -> str:
+    """A bug of ours in one sentence: which rule, in which step, where."""
+    where = ""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is not None:
+        name = trace.tb_frame.f_code.co_filename.rpartition("cudalint/")[2]
+        where = f" ({name}:{trace.tb_lineno})"
+    kind = type(error).__name__
+    return f"{rule.code} {rule.name} failed in its {step}: {kind}: {error}{where}"
+
+
+def _unsuppressed(
+    facts: Facts, reports: list[Reported], selected: list[Rule], whole: bool
+) -> list[Reported]:
+    """The reports that no comment hides, and those about comments that are of no use."""
+    found = suppressions(facts)
+    if not found:
+        return reports
+    kept = []
+    for report in reports:
+        row = facts.source.row(report.finding.span.start)
+        # every directive is asked, so that each that hides something counts as used
+        if not any([suppression.hides(report.rule, row) for suppression in found]):
+            kept.append(report)
+    on = {rule.code for rule in selected}
+    for problem in problems(found, selected) if whole else ():
+        if problem.rule in on:
+            kept.append(_own_report(facts, problem, found))
+    return kept
+
+
+def _own_report(facts: Facts, problem: Problem, found: list[Suppression]) -> Reported:
+    finding = Finding(problem.rule, problem.entry.span, problem.message)
+    rule = by_code()[problem.rule]
+    if problem.replacement is not None:
+        edit = Edit(problem.entry.span, problem.replacement.encode())
+    elif problem.rule == "CUE002":
+        edit = Edit(*without(facts.text, problem.suppression, [problem.entry]))
+    else:
+        return Reported(rule, finding)
+    return Reported(rule, finding, own=Patch((edit,)))
+
+
+def _planned(report: Reported, facts: Facts, settings: Settings, errors: list[str]) -> Reported:
+    if facts.source.problem is not None:
+        return Reported(report.rule, report.finding)
+    if not settings.fixable(report.rule):
+        return Reported(report.rule, report.finding)
+    if report.rule.by_engine:
+        return report
+    try:
+        fixer = report.rule.load_fix()
+        if fixer is None:
+            return report
+        plan = fixer.plan(report.finding, facts)
+    except Exception as error:
+        errors.append(crash(report.rule, "fix", error))
+        return report
+    return Reported(report.rule, report.finding, plan)
+
+
+def patch_of(report: Reported) -> Patch | None:
+    """The edits of a report's fix, its imports still to be merged."""
+    if report.own is not None:
+        return report.own
+    if not isinstance(report.plan, Plan):
+        return None
+    fixer = report.rule.load_fix()
+    return None if fixer is None else fixer.write(report.plan)
+
+
+def diagnostics(analysis: Analysis, settings: Settings, *, edits: bool) -> tuple[Diagnostic, ...]:
+    """The reports as they are shown; the edits of fixes are written only where asked for."""
+    return tuple(_diagnostic(report, analysis, settings, edits) for report in analysis.reports)
+
+
+def _diagnostic(
+    report: Reported, analysis: Analysis, settings: Settings, edits: bool
+) -> Diagnostic:
+    source, rule, finding = analysis.source, report.rule, report.finding
+    message = finding.message
+    if isinstance(report.plan, Refusal):
+        message = f"{message}; not rewritten: {report.plan.reason}"
+    start = source.position(finding.span.start)
+    return Diagnostic(
+        code=rule.code,
+        name=rule.name,
+        severity=settings.severity(rule),
+        span=finding.span,
+        message=message,
+        fix=_fix(report, analysis, edits),
+        start=start,
+        end=source.position(finding.span.end),
+        noqa_row=start.row,
+    )
+
+
+def _fix(report: Reported, analysis: Analysis, edits: bool) -> Fix | None:
+    if report.own is not None:
+        title = "Remove the unused suppression"
+        if report.rule.code == "CUE003":
+            title = f"Replace it by `{report.own.edits[0].content.decode()}`"
+        return Fix("safe", title, report.own.edits if edits else None)
+    if not isinstance(report.plan, Plan):
+        return None
+    written: tuple[Edit, ...] | None = None
+    if edits and analysis.facts is not None:
+        from cudalint.rewrite.imports import with_imports
+
+        try:
+            patch = patch_of(report)
+        except Exception as error:
+            analysis.errors.append(crash(report.rule, "fix", error))
+            return None
+        written = () if patch is None else with_imports([patch], analysis.facts)
+    return Fix(report.plan.safety, report.plan.title, written)

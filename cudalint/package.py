@@ -1,0 +1,78 @@
+"""Package facts: a few bits that the bytes of a package's files give without parsing."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable
+from functools import cache
+from typing import NamedTuple
+
+from cudalint.model import PackageFacts
+from cudalint.read import PYTHON
+
+SECONDS = 0.02  # to read a package whose files are not part of the run; then the bits are unknown
+_NAMES_CUDA = (b".cuda(", b'"cuda"', b"'cuda'", b'"cuda:', b"'cuda:")
+_NAMES_ACCELERATOR = (b"torch.accelerator", b"Accelerator(")
+_PINS = re.compile(rb"""pin_memory["']?\s*[=:]\s*True""")
+
+
+class Bits(NamedTuple):
+    """What one file contributes."""
+
+    names_cuda: bool = False
+    pins_loaders: bool = False
+
+
+def bits_of(data: bytes) -> Bits:
+    """The bits of one file's bytes."""
+    words: tuple[bytes, ...] = _NAMES_CUDA if b"cuda" in data else ()
+    if b"ccelerator" in data:
+        words += _NAMES_ACCELERATOR
+    pins = b"pin_memory" in data and _PINS.search(data) is not None
+    return Bits(any(word in data for word in words), pins)
+
+
+@cache
+def root_of(folder: str) -> str:
+    """The top-most folder in an unbroken chain of `__init__.py`, else the folder itself."""
+    parent = os.path.dirname(folder)
+    is_package = os.path.isfile(os.path.join(folder, "__init__.py"))
+    if parent in ("", folder) or not is_package:
+        return folder
+    return root_of(parent) if os.path.isfile(os.path.join(parent, "__init__.py")) else folder
+
+
+def merge(root: str, bits: Iterable[Bits], complete: bool = True) -> PackageFacts:
+    """The facts of a package from the bits of its files."""
+    given = list(bits)
+    return PackageFacts(
+        names_cuda=any(b.names_cuda for b in given),
+        pins_loaders=any(b.pins_loaders for b in given),
+        is_library=os.path.isfile(os.path.join(root, "__init__.py")),
+        complete=complete,
+    )
+
+
+def gather(root: str) -> PackageFacts:
+    """The facts of a package on disk; unknown where reading it takes longer than `SECONDS`."""
+    deadline = time.monotonic() + SECONDS
+    found: list[Bits] = []
+    for path in _files(root):
+        if time.monotonic() > deadline:
+            return merge(root, found, complete=False)
+        try:
+            with open(path, "rb") as file:
+                found.append(bits_of(file.read()))
+        except OSError:
+            continue
+    return merge(root, found)
+
+
+def _files(root: str) -> Iterable[str]:
+    """The Python files of a package; of a folder that is none, its own files only."""
+    nested = os.path.isfile(os.path.join(root, "__init__.py"))
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(folders) if nested else []
+        yield from (os.path.join(folder, name) for name in sorted(names) if name.endswith(PYTHON))

@@ -1,0 +1,185 @@
+"""Every rule, one line each: all that is known about a rule without importing it.
+
+A rule's modules follow from its code and name: `CUS001 item-in-step-loop` is found by
+`cudalint.checks.sync.item_in_step_loop` and rewritten by `cudalint.fixes.sync.item_in_step_loop`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from cudalint.facts import Facts
+    from cudalint.model import Finding, Language, Patch, Plan, Refusal, Safety, Severity
+
+FAMILIES = {
+    "CUE": "own",
+    "CUS": "sync",
+    "CUD": "data",
+    "CUP": "precision",
+    "CUF": "fusion",
+    "CUM": "memory",
+    "CUL": "launch",
+    "CUX": "distributed",
+    "CUB": "benchmark",
+    "CUN": "numerics",
+    "CUA": "interfaces",
+    "CUT": "triton",
+    "CUK": "cuda",
+}
+URL = "https://github.com/cudalint/cudalint/blob/main/docs/rules.md#{name}"
+
+Words = tuple[tuple[bytes, ...], ...]
+
+
+class Check(Protocol):
+    """The module that finds a rule's pattern; its docstring is the rule's page."""
+
+    __doc__: str
+
+    def check(self, facts: Facts) -> Iterator[Finding]: ...
+
+
+class Fixer(Protocol):
+    """The module that mends what its check found, in two halves: proof, then edits."""
+
+    def plan(self, finding: Finding, facts: Facts) -> Plan | Refusal: ...
+
+    def write(self, plan: Plan) -> Patch: ...
+
+
+class Rule(NamedTuple):
+    """A registry line.
+
+    `words`: the sieve's groups; of every group one word must occur in the file. `within`: groups
+    that must meet in one top-level definition (or in the code between definitions) as well.
+    `hot`: only code that runs every step counts, so that definition must be reached from one that
+    holds a word of `HOT`.
+    `fix`: the best safety that the rule's fix can have, None for advice.
+    """
+
+    code: str
+    name: str
+    on: bool
+    languages: tuple[Language, ...]
+    words: Words
+    fix: Safety | None
+    within: Words = ()
+    hot: bool = False
+    severity: Severity = "warning"
+
+    @property
+    def family(self) -> str:
+        return FAMILIES[self.code[:3]]
+
+    @property
+    def by_engine(self) -> bool:
+        """Whether the engine itself finds it: what it says of suppressions and of fixes."""
+        return self.code in ("CUE002", "CUE003", "CUE004")
+
+    @property
+    def module(self) -> str:
+        return f"{self.family}.{self.name.replace('-', '_')}"
+
+    @property
+    def url(self) -> str:
+        return URL.format(name=self.name)
+
+    def load_check(self) -> Check:
+        return importlib.import_module(f"cudalint.checks.{self.module}")
+
+    def load_fix(self) -> Fixer | None:
+        if self.fix is None:
+            return None
+        return importlib.import_module(f"cudalint.fixes.{self.module}")
+
+
+PY: tuple[Language, ...] = ("python",)
+CU: tuple[Language, ...] = ("cuda",)
+
+_LEADS = tuple(b"%c" % lead for lead in b" ([{=-")
+
+TORCH = (b"torch",)
+CUDA = (b"cuda", b"accelerat")
+# How a large number is written: 10000, 65504, 2**32, 1e9, 3.4E+38, -1.0e9.
+LARGE = (
+    *(b"000", b"655", b"9999", b"2**", b"2 **"),
+    *(b"%d%c" % (digit, letter) for letter in b"eE" for digit in range(10)),
+    *(b".e", b".E"),
+)
+# What makes code hot (see facts.loops): a step, a loader, a hook that a framework calls, a decoding
+# loop's choice of a token. The words of `hot-functions` in the settings count beside these.
+HOT = (
+    *(b"no_grad", b"def forward(", b".backward(", b"oader", b".step(", b"_step(", b"_batch("),
+    *(b"inference_mode", b"argmax(", b"multinomial(", b"_batch_start", b"_batch_end", b"_iter("),
+    *(b"_iteration(", b"_dl:", b"_dl)", b" dl:", b"(dl)", b"dls:", b"compute_loss", b"train_one_"),
+    *(b"manual_backward(", b"er_backward(", b"e_backward(", b"optimize_parameters"),
+    b"update_parameters",
+)
+# Casts where an expression may begin, and what prints: formatting alone is not seen by anybody.
+CASTS = (
+    *(lead + cast for cast in (b"float(", b"int(", b"bool(", b"round(") for lead in _LEADS),
+    *(b"print(", b".info(", b".debug(", b".warning(", b".log(", b".write(", b"set_description"),
+    *(b"set_postfix", b"log_dict", b"log_metrics", b".add_text(", b"tqdm", b"progress"),
+)
+# What is filled there: a mask, or what a softmax takes.
+MASKED = (b"mask", b"Mask", b"MASK", b"oftmax", b"tril", b"triu")
+# What a program that runs steps on a device cannot be written without.
+STEP = (b"backward(", b"no_grad", b"inference_mode", b".eval()", b"training_step")
+DEVICE = (b"cuda", b"device", b"gpu", b"ccelerat", b"Trainer")
+PLACED = (
+    *(b".cuda(", b".to(", b"device=", b"device_map", b"Trainer(", b"prepare(", b"set_default"),
+    *(b"Fabric(", b"Accelerator("),
+)
+# The parts of a root mean square: its root, its mean.
+ROOT = (b"sqrt", b"-0.5", b"- 0.5", b"-.5", b"** 0.5", b"**0.5", b"1/2", b"1 / 2")
+MEAN = (b"mean", b"sum(")
+PRODUCT = (b"matmul", b"@", b"bmm", b"einsum", b"mm(")
+EXP = (b"exp(", b"exp_(")
+
+# fmt: off
+RULES: tuple[Rule, ...] = (
+    Rule("CUE001", "source-not-understood", False, ("python", "cuda"), (), None),
+    Rule("CUE002", "unused-suppression", True, ("python", "cuda"), (), "safe"),
+    Rule("CUE003", "unknown-suppression-code", True, ("python", "cuda"), (), "safe"),
+    Rule("CUE004", "fix-withdrawn", True, ("python", "cuda"), (), None),
+    Rule("CUS001", "item-in-step-loop", True, PY, (TORCH,), "unsafe", within=((b".item(",),), hot=True),
+    Rule("CUS004", "scalar-cast-in-step-loop", True, PY, (TORCH,), "unsafe", within=(CASTS,), hot=True),
+    Rule("CUD001", "unpinned-dataloader", True, PY, (TORCH,), "safe", within=((b"DataLoader",),)),
+    Rule("CUD004", "blocking-host-to-device-copy", True, PY, (TORCH,), "safe", within=((b".to(", b".cuda("),), hot=True),
+    Rule("CUP001", "full-fp32-by-default", True, PY, (TORCH, DEVICE, PLACED), "unsafe", within=(STEP,)),
+    Rule("CUP002", "deprecated-cuda-autocast", True, PY, (TORCH, (b"amp",)), "safe", within=((b"autocast", b"custom_fwd", b"custom_bwd"),)),
+    Rule("CUP003", "deprecated-cuda-gradscaler", True, PY, (TORCH, (b"amp",)), "safe", within=((b"GradScaler",),)),
+    Rule("CUF001", "unfused-attention", True, PY, (TORCH,), "safe", within=((b"oftmax(",), PRODUCT)),
+    Rule("CUF002", "softmax-without-max", True, PY, (TORCH,), "safe", within=(EXP, (b"sum",)), severity="error"),
+    Rule("CUF004", "hand-written-rms-norm", True, PY, (TORCH,), "safe", within=(ROOT, MEAN)),
+    Rule("CUN001", "finite-mask-fill", True, PY, (TORCH, MASKED, LARGE), "unsafe", within=(MASKED,)),
+    Rule("CUT001", "triton-softmax-without-max", True, PY, ((b"triton",), (b"jit",)), "safe", within=((b"exp(", b"exp2(", b"exp,", b"exp2,", b"exp)"),), severity="error"),
+    Rule("CUK001", "unvectorized-global-access", True, CU, ((b"__global__",),), "unsafe"),
+    Rule("CUK002", "cuda-softmax-without-max", True, CU, ((b"__global__", b"__device__"), (b"exp", b"ex2", b"EXP")), "safe", severity="error"),
+    Rule("CUK007", "unchecked-launch", True, CU, ((b"<<<",),), "safe"),
+)
+# fmt: on
+
+
+@cache
+def by_code() -> dict[str, Rule]:
+    return {rule.code: rule for rule in RULES}
+
+
+@cache
+def by_name() -> dict[str, Rule]:
+    return {rule.name: rule for rule in RULES}
+
+
+def find(selector: str) -> tuple[Rule, ...]:
+    """The rules that a code, a prefix of codes, a name or `ALL` stands for; none: empty."""
+    if selector.upper() == "ALL":
+        return RULES
+    if rule := by_name().get(selector.lower()):
+        return (rule,)
+    prefix = selector.upper()
+    return tuple(rule for rule in RULES if prefix[:2] == "CU" and rule.code.startswith(prefix))

@@ -1,0 +1,292 @@
+"""Many files: read and sieved first, checked once their packages' facts are known."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterable, Sequence, Sized
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cudalint import package
+from cudalint.cache import Cache, Entry, digest_of
+from cudalint.engine import concerns
+from cudalint.package import Bits
+from cudalint.read import decode, language_of
+from cudalint.report import FileResult, Report
+
+if TYPE_CHECKING:
+    from multiprocessing.pool import Pool
+
+    from cudalint.model import Diagnostic, PackageFacts
+    from cudalint.report import Edits, Mode, Progress, Target
+    from cudalint.settings import Settings
+
+ENOUGH_TO_READ = 400  # files, from which reading them in several processes pays
+ENOUGH_TO_CHECK = 60  # survivors, from which checking them in several processes pays
+READ_AT_ONCE = 64
+CHECK_AT_ONCE = 4
+
+
+class Sifted(NamedTuple):
+    """What the first look at a file gave."""
+
+    size: int = 0
+    mtime_ns: int = 0
+    digest: str = ""
+    bits: Bits = Bits()
+    survives: bool = False
+    error: str = ""
+
+
+def run(
+    targets: Sequence[Target],
+    settings: Settings,
+    *,
+    mode: Mode = "check",
+    edits: Edits = "none",
+    jobs: int | None = None,
+    cache_dir: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Check or mend all targets under one configuration; results come in the order of targets."""
+    cache = Cache(cache_dir, settings, edits == "shown") if cache_dir else None
+    work = partial(_work, settings=settings, mode=mode, edits=edits)
+    with _Workers(len(targets), jobs) as workers:
+        sifted = _sift_all(targets, settings, cache, workers)
+        facts = _package_facts(targets, sifted, cache)
+        results: dict[str, FileResult] = {}
+        tasks = []
+        for target, found in zip(targets, sifted, strict=True):
+            if found.error:
+                results[target.path] = FileResult(target.path, errors=(found.error,))
+            elif found.survives:
+                known = _known(target, found, facts, cache) if mode == "check" else None
+                if known is None:
+                    tasks.append((found.size, target, facts[_root(target)]))
+                elif known and edits == "none":
+                    results[target.path] = FileResult(target.path, diagnostics=known)
+                elif known:
+                    results[target.path] = _with_source(target, known, settings)
+        tasks.sort(key=lambda task: -task[0])  # the largest first, so that no worker ends late
+        pool_tasks = [(target, package_facts) for _, target, package_facts in tasks]
+        done = len(targets) - len(pool_tasks)
+        for result in workers.map(work, pool_tasks, CHECK_AT_ONCE, ENOUGH_TO_CHECK):
+            results[result.path] = result
+            done += 1
+            if progress is not None:
+                progress(done, len(targets))
+    if cache is not None:
+        _remember(cache, targets, sifted, facts, results, mode)
+    order = [target.path for target in targets]
+    return Report(len(targets), tuple(results[p] for p in order if _says(results.get(p))))
+
+
+def _says(result: FileResult | None) -> bool:
+    if result is None:
+        return False
+    return bool(result.diagnostics or result.errors or result.fixed or result.new_text is not None)
+
+
+# -- first look -----------------------------------------------------------------------------------
+
+
+def _sift_all(
+    targets: Sequence[Target], settings: Settings, cache: Cache | None, workers: _Workers
+) -> list[Sifted]:
+    """The first look at every target, from the cache where the file is as it was."""
+    if cache is None:
+        look = partial(_sift, settings=settings, digest=False)
+        return list(workers.map(look, targets, READ_AT_ONCE, ENOUGH_TO_READ))
+    found: list[Sifted | None] = [_recalled(target, cache) for target in targets]
+    missing = [i for i, known in enumerate(found) if known is None]
+    look = partial(_sift, settings=settings, digest=True)
+    fresh = workers.map(look, [targets[i] for i in missing], READ_AT_ONCE, ENOUGH_TO_READ)
+    for i, made in zip(missing, fresh, strict=True):
+        found[i] = made
+    return [known for known in found if known is not None]
+
+
+def _recalled(target: Target, cache: Cache) -> Sifted | None:
+    raw = cache.files.get(target.path)
+    if raw is None or target.content is not None:
+        return None
+    try:
+        status = os.stat(target.path)
+        if raw[0] != status.st_size or raw[1] != status.st_mtime_ns:
+            return None
+        return Sifted(raw[0], raw[1], raw[2], Bits(*map(bool, raw[3])), raw[4] is not None)
+    except (OSError, TypeError, ValueError, IndexError):
+        return None
+
+
+def _sift(target: Target, settings: Settings, digest: bool) -> Sifted:
+    """Read a file: its bits, and whether any rule could fire or any suppression names us."""
+    size = mtime_ns = 0
+    try:
+        if target.content is None:
+            with open(target.path, "rb") as file:
+                status = os.fstat(file.fileno())
+                size, mtime_ns = status.st_size, status.st_mtime_ns
+                data = file.read()
+        else:
+            data = target.content
+            size = len(data)
+    except OSError as error:
+        return Sifted(error=f"cannot be read: {error.strerror or error}")
+    key = digest_of(data) if digest else ""
+    language = language_of(target.path, data, settings.extension)
+    if language is None and target.explicit:
+        language = "cuda" if b"__global__" in data else "python"
+    if language is None:
+        return Sifted(size, mtime_ns, key)
+    bits = package.bits_of(data) if language == "python" else Bits()
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # UTF-16 and 32 hide every word from the sieve
+        data = decode(target.path, data, language).text
+    survives = concerns(data, language, settings.rules_for(target.path), settings)
+    return Sifted(size, mtime_ns, key, bits, survives)
+
+
+# -- packages -------------------------------------------------------------------------------------
+
+
+def _root(target: Target) -> str:
+    return package.root_of(os.path.dirname(target.path))
+
+
+def _package_facts(
+    targets: Sequence[Target], sifted: Sequence[Sifted], cache: Cache | None
+) -> dict[str, PackageFacts]:
+    """The facts of every package that a survivor belongs to."""
+    wanted = {_root(t) for t, found in zip(targets, sifted, strict=True) if found.survives}
+    if not wanted:
+        return {}
+    seen: dict[str, list[Bits]] = {root: [] for root in wanted}
+    folders = {os.path.dirname(target.path) for target in targets}
+    for target, found in zip(targets, sifted, strict=True):
+        if (root := _root(target)) in seen:
+            seen[root].append(found.bits)
+    return {root: _facts(root, bits, folders, cache) for root, bits in seen.items()}
+
+
+def _facts(root: str, bits: list[Bits], folders: set[str], cache: Cache | None) -> PackageFacts:
+    """A package's facts: from the run where it covers the root, else from disk."""
+    if root in folders and len(bits) > 1:
+        return package.merge(root, bits)
+    try:
+        stamp = os.stat(root).st_mtime_ns
+    except OSError:
+        return package.merge(root, bits, complete=False)
+    if cache is not None and (known := cache.package(root, stamp)) is not None:
+        return known
+    made = package.gather(root)
+    if cache is not None:
+        cache.put_package(root, stamp, made)
+    return made
+
+
+# -- second look ----------------------------------------------------------------------------------
+
+
+def _known(
+    target: Target, found: Sifted, facts: dict[str, PackageFacts], cache: Cache | None
+) -> tuple[Diagnostic, ...] | None:
+    """What the cache knows of a file, if its content and its package's facts are the same."""
+    entry = None if cache is None or target.content is not None else cache.get(target.path)
+    if entry is None or entry.digest != found.digest or entry.package != facts[_root(target)]:
+        return None
+    return entry.diagnostics
+
+
+def _with_source(target: Target, known: tuple[Diagnostic, ...], settings: Settings) -> FileResult:
+    """A cached result with the text that its spans refer to."""
+    with open(target.path, "rb") as file:
+        data = file.read()
+    source = decode(
+        target.path, data, language_of(target.path, data, settings.extension) or "python"
+    )
+    return FileResult(target.path, source.text, known, encoding=source.encoding, bom=source.bom)
+
+
+def _work(
+    task: tuple[Target, PackageFacts], settings: Settings, mode: Mode, edits: Edits
+) -> FileResult:
+    from cudalint.single import check_file
+
+    target, facts = task
+    return check_file(target, facts, settings, mode, edits)
+
+
+def _remember(
+    cache: Cache,
+    targets: Sequence[Target],
+    sifted: Sequence[Sifted],
+    facts: dict[str, PackageFacts],
+    results: dict[str, FileResult],
+    mode: Mode,
+) -> None:
+    """Keep what was found; a file that was rewritten, or on which a rule crashed, is not kept."""
+    for target, found in zip(targets, sifted, strict=True):
+        raw = cache.files.get(target.path)
+        result = results.get(target.path)
+        if target.content is not None or found.error or (result and result.errors):
+            continue
+        if mode != "check" and found.survives:
+            continue
+        package_facts = facts[_root(target)] if found.survives else None
+        made = () if result is None else result.diagnostics
+        entry = Entry(*found[:4], package_facts, made)
+        if raw is None or cache.get(target.path) != entry:
+            cache.put(target.path, entry)
+    cache.save()
+
+
+# -- processes ------------------------------------------------------------------------------------
+
+
+class _Workers:
+    """A pool of processes, started when there is enough to do for more than one."""
+
+    def __init__(self, files: int, jobs: int | None) -> None:
+        self.jobs = jobs or len(_processors())
+        self.pool: Pool | None = None
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.pool is not None:
+            self.pool.terminate()
+
+    def map(
+        self, work: Callable[[Any], Any], tasks: Sequence[Any], batch: int, enough: int
+    ) -> Iterable[Any]:
+        """`work` over tasks, in their order."""
+        if self.jobs == 1 or len(tasks) < enough:
+            return map(work, tasks)
+        if self.pool is None:
+            self.pool = _start(self.jobs)
+        return self.pool.imap(work, tasks, chunksize=batch)
+
+
+def _processors() -> Sized:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return range(os.cpu_count() or 1)
+
+
+def _start(jobs: int) -> Pool:
+    import multiprocessing
+
+    methods = multiprocessing.get_all_start_methods()
+    forks = "fork" in methods and os.uname().sysname == "Linux"  # Apple's libraries do not survive
+    if forks:
+        import tree_sitter  # noqa: F401  (loaded once, before the fork)
+
+        gc.freeze()  # the children share these pages as long as nobody walks over them
+    return multiprocessing.get_context("fork" if forks else "spawn").Pool(jobs, _patient)
+
+
+def _patient() -> None:
+    """Collect garbage rarely: trees are many objects and few cycles (7 % of a run's time)."""
+    gc.set_threshold(50_000, 20, 20)
