@@ -1,0 +1,274 @@
+"""Loops: which code runs every step, and which of it is throttled.
+
+`Loops.hot(node)` is what rules ask: why the code of a node runs every step, None where it does not
+or where a condition makes it rare. The words are those of the catalogue: step loops, the hooks
+that a framework calls per step, `forward` of a module, and functions of the file called from them.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from cudalint.facts.flow import COMPREHENSIONS, FUNCTIONS, LOOPS, within
+from cudalint.facts.loops.steps import Steps
+from cudalint.facts.loops.throttle import Throttle
+from cudalint.facts.tensors.definitions import is_module_class, may_call
+from cudalint.facts.tensors.tables import words
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+    from cudalint.facts.python import PythonFacts
+
+__all__ = ["Loops", "Reason"]
+
+# Methods that a framework calls once a step.
+HOOKS = words(
+    "training_step validation_step test_step predict_step compute_loss prediction_step "
+    "training_step_end validation_step_end optimizer_step on_before_zero_grad"
+)
+_BATCH_HOOK = re.compile(
+    r"on_(?:\w+_)?batch_(?:start|end)$|on_(?:before|after)_backward$|on_step_end$"
+)
+# Functions that another file calls once a step, by their names.
+_STEP_NAME = re.compile(
+    r"^_?(?:train|eval|evaluate|valid|validation|val|test)_(?:step|iter|iteration|on_batch|batch)$"
+    r"|^(?:optimize_parameters|train_one_batch|train_one_step|update_parameters|_shared_step)$"
+)
+_APPLIES = words("map filter sorted max min apply tree_map apply_to_collection tree_map_only")
+_TEST = re.compile(r"^(?:test|main$)")
+_DEFINED = re.compile(rb"^[ \t]*(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
+_LOADER = re.compile(rb"[lL]oader|\bdls?\b|_dls?\b|[pP]refetch")
+
+
+class Reason(NamedTuple):
+    """Why code is hot: `kind` is "loop", "hook", "called" or "step"; `node` the loop or function."""
+
+    kind: str
+    node: Node
+
+
+class Loops:
+    """Hot and throttled code of one file."""
+
+    def __init__(self, facts: PythonFacts) -> None:
+        self.facts = facts
+        self.steps = Steps(facts)
+        self.throttle = Throttle(facts)
+        self._loops: dict[int, bool] = {}
+        self._functions: dict[int, str | None] = {}
+        self._holders: dict[int, bool] = {}
+
+    @cached_property
+    def any(self) -> bool:
+        """Whether the file has anything that can make code hot: a step, a loader, a hook.
+
+        Most files of a library have none, and are done without a look at who calls whom.
+        """
+        gradless = self.facts.identifiers("no_grad", "inference_mode", "_no_grad")
+        if next(gradless, None) is not None:
+            return True
+        if _LOADER.search(self.facts.text) or next(self.steps.training_markers(), None) is not None:
+            return True
+        if next(self.facts.calls("cat", "concat", "hstack"), None):
+            chosen = self.facts.identifiers("argmax", "multinomial", "topk", "sample", "max")
+            if next(chosen, None) is not None:
+                return True
+        return any(self._is_root(match) for match in _DEFINED.finditer(self.facts.text))
+
+    def _is_root(self, match: re.Match[bytes]) -> bool:
+        name = match.group(1).decode()
+        if name == "forward":
+            node = self.facts.root.descendant_for_byte_range(*match.span(1))
+            return node is not None and node.parent is not None and self._is_hook(node.parent, name)
+        if name in HOOKS or name in self.facts.settings.hot_functions:
+            return True
+        return bool(_BATCH_HOOK.match(name) or _STEP_NAME.match(name))
+
+    # -- questions ----------------------------------------------------------------------------
+
+    def hot(self, node: Node) -> Reason | None:
+        """Why the code of a node runs every step; None: it does not, or it is throttled."""
+        reason = self.reason(node)
+        if reason is None or self.throttle.between(node, reason.node):
+            return None
+        return reason
+
+    def reason(self, node: Node) -> Reason | None:
+        """As `hot`, whether throttled or not."""
+        if not self.any:
+            return None
+        child, parent = node, node.parent
+        while parent is not None:
+            if parent.type in LOOPS or parent.type in COMPREHENSIONS:
+                if _repeats(parent, child) and self.is_step_loop(parent):
+                    return Reason("loop", parent)
+            elif parent.type == "lambda" and not self._runs_at_once(parent):
+                return None
+            elif parent.type == "function_definition":
+                body = parent.child_by_field_name("body")
+                kind = self.function_kind(parent) if body == child else None
+                return None if kind is None else Reason(kind, parent)
+            child, parent = parent, parent.parent
+        return None
+
+    def _runs_at_once(self, function: Node) -> bool:
+        """Whether a lambda is called where it stands: `map(lambda …)`, not a message or a hook."""
+        arguments = function.parent
+        call = arguments.parent if arguments is not None else None
+        if arguments is None or arguments.type != "argument_list" or call is None:
+            return False
+        word = self.facts.code(call.children[0]).rpartition(".")[2]
+        return word in _APPLIES
+
+    def describe(self, reason: Reason) -> str:
+        """A reason in words for messages: "in the loop at line 12", "in `forward`"."""
+        if reason.kind == "loop":
+            return f"in the loop at line {self.facts.source.row(reason.node.start_byte) + 1}"
+        name = reason.node.child_by_field_name("name")
+        text = self.facts.code(name) if name is not None else "this function"
+        return f"in `{text}`, which runs every step"
+
+    def throttled(self, node: Node) -> bool:
+        """Whether hot code is throttled: under a condition that makes it rare."""
+        reason = self.reason(node)
+        return reason is not None and self.throttle.between(node, reason.node)
+
+    def step_loop(self, node: Node) -> Node | None:
+        """The nearest step loop around a node in its function; None in hooks and called functions."""
+        reason = self.reason(node)
+        return reason.node if reason is not None and reason.kind == "loop" else None
+
+    def without_grad(self, node: Node) -> bool:
+        """Whether a node stands under `no_grad` or `inference_mode`."""
+        return any(within(node, region) for region in self.steps.gradless_regions)
+
+    # -- loops --------------------------------------------------------------------------------
+
+    def is_step_loop(self, loop: Node) -> bool:
+        """Whether a loop (or comprehension) runs steps itself, not only in a loop inside it."""
+        if (known := self._loops.get(loop.id)) is None:
+            self._loops[loop.id] = False  # a cycle adds nothing
+            known = self._loops[loop.id] = self._is_step_loop(loop)
+        return known
+
+    def _is_step_loop(self, loop: Node) -> bool:
+        if loop.type in COMPREHENSIONS:
+            clauses = [node for node in loop.named_children if node.type == "for_in_clause"]
+            return any(self._iterates_loader(clause) for clause in clauses)
+        if self._iterates_loader(loop) or self.steps.trains(loop):
+            return True
+        if self._draws_batches(loop):
+            return True
+        return self.steps.evaluates(loop) and not self._holds_steps(loop)
+
+    def _iterates_loader(self, loop: Node) -> bool:
+        right = loop.child_by_field_name("right")
+        if right is None or not self.steps.names_loader:
+            return False
+        return self.facts.loaders.source(right) is not None
+
+    def _draws_batches(self, loop: Node) -> bool:
+        """`batch = next(iterator of a loader)` in a loop's own statements."""
+        if not self.steps.names_loader:
+            return False
+        for call in self.facts.calls("next"):
+            if within(call, loop) and self._own_loop(call) == loop:
+                given = self.facts.names.arguments(call).positional
+                if given and self.facts.loaders.source(given[0]) is not None:
+                    return True
+        return False
+
+    def _own_loop(self, node: Node) -> Node | None:
+        parent = node.parent
+        while parent is not None and parent.type not in (*LOOPS, "function_definition"):
+            parent = parent.parent
+        return parent
+
+    def _holds_steps(self, holder: Node) -> bool:
+        """Whether a loop or function runs step loops inside, its calls in the file included."""
+        stack = list(holder.named_children)
+        while stack:
+            node = stack.pop()
+            if node.type in LOOPS and (self.steps.trains(node) or self._iterates_loader(node)):
+                return True
+            if (
+                node.type == "call"
+                and (function := node.child_by_field_name("function")) is not None
+            ):
+                definition = self.facts.names.definition(function)
+                if definition is not None and self._has_step_loop(definition):
+                    return True
+            if node.type not in FUNCTIONS:
+                stack.extend(node.named_children)
+        return False
+
+    def _has_step_loop(self, function: Node) -> bool:
+        """Whether a function runs step loops, itself or by functions of the file that it calls."""
+        if function.type != "function_definition":
+            return False
+        if (known := self._holders.get(function.id)) is None:
+            self._holders[function.id] = False  # recursion adds nothing
+            known = self._holders[function.id] = self._holds_steps(function)
+        return known
+
+    # -- functions ----------------------------------------------------------------------------
+
+    def function_kind(self, function: Node) -> str | None:
+        """Why a function runs every step ("hook", "called", "step"), None where it does not."""
+        if function.id not in self._functions:
+            self._functions[function.id] = None  # recursion adds nothing
+            self._functions[function.id] = self._function_kind(function)
+        return self._functions[function.id]
+
+    def _function_kind(self, function: Node) -> str | None:
+        node = function.child_by_field_name("name")
+        name = self.facts.code(node) if node is not None else ""
+        if self._is_hook(function, name):
+            return "hook"
+        sites = [*self.facts.tensors.mentions(function), *self._passed(function, name)]
+        if any(self.hot(site) is not None and self._is_call_of(site, function) for site in sites):
+            return "called"
+        if sites or _TEST.match(name) or name in ("__init__", "__getitem__"):
+            return None
+        return "step" if _STEP_NAME.match(name) or self._is_whole_step(function) else None
+
+    def _is_call_of(self, site: Node, function: Node) -> bool:
+        return site.type != "call" or may_call(self.facts, site, function)
+
+    def _is_hook(self, function: Node, name: str) -> bool:
+        if name in self.facts.settings.hot_functions:
+            return True
+        holder = self.facts.names.enclosing(function, "class_definition", "function_definition")
+        if holder is None or holder.type != "class_definition":
+            return False
+        if name in HOOKS or _BATCH_HOOK.match(name):
+            return True
+        return name == "forward" and is_module_class(self.facts, holder)
+
+    def _is_whole_step(self, function: Node) -> bool:
+        """Backward and an optimizer's step outside of loops: whoever calls it runs a step."""
+        if not self.steps.trains(function):
+            return False
+        code = self.facts.code(function)
+        return ".backward(" in code and "step(" in code and not self._has_step_loop(function)
+
+    def _passed(self, function: Node, name: str) -> list[Node]:
+        """Where a function is handed to a call: `optimizer.step(closure)`."""
+        found = []
+        for use in self.facts.identifiers(name) if name else ():
+            parent = use.parent
+            if parent is None or parent.type != "argument_list":
+                continue
+            if self.facts.names.definition(use) == function:
+                found.append(use)
+        return found
+
+
+def _repeats(loop: Node, child: Node) -> bool:
+    """Whether a child of a loop runs every turn: all but the iterable of a `for`, and its `else`."""
+    if loop.type in LOOPS:
+        return child != loop.child_by_field_name("right") and child.type != "else_clause"
+    return True

@@ -1,0 +1,98 @@
+"""The facts of a Python file: each is a module of its own, made when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from cudalint.facts import Facts
+from cudalint.facts.words import Words
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+    from cudalint.facts.devices import Devices
+    from cudalint.facts.flow import Flow
+    from cudalint.facts.graph import Graphs
+    from cudalint.facts.loaders import Loaders
+    from cudalint.facts.loops import Loops
+    from cudalint.facts.names import Names
+    from cudalint.facts.tensors import Tensors
+
+
+class PythonFacts(Facts):
+    """Names, loops, tensors and value graphs of one Python file."""
+
+    @cached_property
+    def names(self) -> Names:
+        from cudalint.facts.names import Names
+
+        return Names(self)
+
+    @cached_property
+    def flow(self) -> Flow:
+        from cudalint.facts.flow import Flow
+
+        return Flow(self)
+
+    @cached_property
+    def devices(self) -> Devices:
+        from cudalint.facts.devices import Devices
+
+        return Devices(self)
+
+    @cached_property
+    def loaders(self) -> Loaders:
+        from cudalint.facts.loaders import Loaders
+
+        return Loaders(self)
+
+    @cached_property
+    def loops(self) -> Loops:
+        from cudalint.facts.loops import Loops
+
+        return Loops(self)
+
+    @cached_property
+    def tensors(self) -> Tensors:
+        from cudalint.facts.tensors import Tensors
+
+        return Tensors(self)
+
+    @cached_property
+    def graphs(self) -> Graphs:
+        from cudalint.facts.graph import Graphs
+
+        return Graphs(self)
+
+    def identifiers(self, *words: str) -> Iterator[Node]:
+        """The identifier nodes spelled like one of `words`, in source order.
+
+        Found in the bytes first, so it costs nothing where the word does not occur; words in
+        strings and comments are no identifiers.
+        """
+        if len(words) == 1:
+            yield from self._words.nodes(words[0].encode())
+            return
+        found = [node for word in words for node in self._words.nodes(word.encode())]
+        found.sort(key=lambda node: node.start_byte)
+        yield from found
+
+    @cached_property
+    def _words(self) -> Words:
+        return Words(self.text, self.root)
+
+    def calls(self, *names: str) -> Iterator[Node]:
+        """The calls whose callee ends in one of `names` (`x.item()`, `torch.load(…)`, `f()`)."""
+        for node in self.identifiers(*names):
+            callee = node
+            parent = node.parent
+            if parent is not None and parent.type == "attribute":
+                if parent.child_by_field_name("attribute") != node:
+                    continue
+                callee, parent = parent, parent.parent
+            if parent is None or parent.type != "call":
+                continue
+            if parent.child_by_field_name("function") == callee:
+                yield parent
