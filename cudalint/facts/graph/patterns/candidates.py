@@ -1,0 +1,116 @@
+"""Which functions are worth a graph: by the words in their bytes, aliases and helpers included."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+    from cudalint.facts.python import PythonFacts
+
+Word = bytes | re.Pattern[bytes]
+
+# The operator, and no decorator: something stands before it, or a blank after it. A pattern that
+# begins with plain letters is sought at the speed of `bytes.find`.
+_OPERATOR = re.compile(rb"@(?:(?<=[\w)\]]@)|(?<=[\w)\]][ \t]@)|(?=[ \t]))")
+PRODUCTS: tuple[Word, ...] = (b"matmul", b"bmm", b"einsum", b".mm(", _OPERATOR)
+PRODUCT_NAMES = (b"matmul", b"bmm", b"einsum")
+SOFTMAX = (b"oftmax(",)
+_DEF, _CLASS = re.compile(rb"def[ \t]"), re.compile(rb"class[ \t]")
+_ALIAS = rb"\b\w*%s\w*\s+as\s+(\w+)|^\s*(\w+)\s*=\s*[\w.]*%s\w*\s*$"
+
+
+def functions(facts: PythonFacts, *groups: Iterable[Word]) -> Iterator[Node]:
+    """The functions whose bytes hold a word of every group, in source order, nested ones too.
+
+    Sought in the rows of the text: the tree is asked only for those that hold all words.
+    """
+    places = [_places(facts.text, group) for group in groups]
+    if not all(places):
+        return
+    for start, end in _definitions(facts.text):
+        if not all(_within(positions, start, end) for positions in places):
+            continue
+        word = facts.root.descendant_for_byte_range(start, start + 1)
+        node = word.parent if word is not None else None
+        if node is None or node.type != "function_definition":
+            continue
+        if all(_within(positions, node.start_byte, node.end_byte) for positions in places):
+            yield node
+
+
+def _definitions(text: bytes) -> Iterator[tuple[int, int]]:
+    """Where the `def`s stand, and where at the latest their functions end: at the next header that
+    is indented no deeper."""
+    found = [header for word in (_DEF, _CLASS) for header in _headers(text, word)]
+    found.sort()
+    for at, (start, indent, is_function) in enumerate(found):
+        if is_function:
+            end = next((s for s, i, _ in islice(found, at + 1, None) if i <= indent), len(text))
+            yield start, end
+
+
+def _headers(text: bytes, word: re.Pattern[bytes]) -> Iterator[tuple[int, int, bool]]:
+    for match in word.finditer(text):
+        row = text.rfind(b"\n", 0, match.start()) + 1
+        before = text[row : match.start()]
+        lead = before.lstrip(b" \t")
+        if lead.rstrip() in (b"", b"async"):
+            yield row + len(before) - len(lead), len(before) - len(lead), word is _DEF
+
+
+def _within(positions: list[int], start: int, end: int) -> bool:
+    at = bisect_left(positions, start)
+    return at < len(positions) and positions[at] < end
+
+
+def _places(text: bytes, group: Iterable[Word]) -> list[int]:
+    """Where the words of a group stand, in order."""
+    patterns = [re.compile(re.escape(word)) if isinstance(word, bytes) else word for word in group]
+    return sorted(match.start() for pattern in patterns for match in pattern.finditer(text))
+
+
+def aliases(facts: PythonFacts, *names: bytes) -> tuple[bytes, ...]:
+    """What else the file calls these names: by `as`, or by an assignment."""
+    found: list[bytes] = []
+    for name in names:
+        stem = re.escape(name.strip(b".("))
+        if not stem or stem == b"@":
+            continue
+        alias = re.compile(_ALIAS % (stem, stem))
+        for row in _rows(facts.text, name.strip(b".(")):
+            found += [group for match in alias.finditer(row) for group in match.groups() if group]
+    return tuple(dict.fromkeys(found))
+
+
+def _rows(text: bytes, word: bytes) -> Iterator[bytes]:
+    """The rows that hold a word and may give it another name."""
+    at = text.find(word)
+    while at >= 0:
+        end = text.find(b"\n", at)
+        end = len(text) if end < 0 else end
+        row = text[text.rfind(b"\n", 0, at) + 1 : end]
+        if b" as " in row or b"=" in row:
+            yield row
+        at = text.find(word, end)
+
+
+def attributes(facts: PythonFacts, kind: bytes) -> tuple[bytes, ...]:
+    """The calls `self.NAME(` of attributes that hold a module of this kind."""
+    if kind not in facts.text:
+        return ()
+    found = []
+    for match in re.finditer(
+        rb"^\s*self\.(\w+)\s*(?::[^=\n]*)?=([^\n]*)$", facts.text, re.MULTILINE
+    ):
+        value = match.group(2)
+        if value.rstrip().endswith((b"(", b"[")):
+            value += facts.text[match.end() : match.end() + 200].partition(b"self.")[0]
+        if kind in value:
+            found.append(b"self." + match.group(1) + b"(")
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,157 @@
+"""Softmax by hand: an exponential over the sum of the same exponential."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from cudalint.facts.graph.patterns.bounds import called, is_bounded
+from cudalint.facts.graph.pool import is_const, is_number, number
+from cudalint.facts.graph.values import META, Graph, Use, Value
+
+# What a denominator may pass through between its sum and the division.
+_SHAPING = frozenset({"unsqueeze", "view", "expand", "index", "cast", "torch.expand_as"})
+
+
+@dataclass(eq=False)
+class HandSoftmax:
+    """`result = part / sum(part)`, with `exp` in `part`."""
+
+    result: Value
+    exp: Value
+    part: Value
+    sum: Value
+    dims: object
+    keepdim: bool
+    plain: bool  # nothing but the exponential itself is summed and divided
+    exact: bool  # nothing is added to the sum
+    consumed: dict[int, Value] = field(default_factory=dict)
+    reads: list[Use] = field(default_factory=list)
+    used: bool = False
+
+
+def unstable_softmaxes(graph: Graph) -> Iterator[HandSoftmax]:
+    """The softmaxes by hand whose exponential can overflow."""
+    for value in graph.of("mul"):
+        found = hand_softmax(value)
+        if found is not None and not is_bounded(found.exp.operands[0]):
+            _close(graph, found)
+            yield found
+
+
+def hand_softmax(value: Value) -> HandSoftmax | None:
+    """A value as `part * (1 / sum(part))`."""
+    for part, inverse in (value.operands, value.operands[::-1]):
+        if inverse.op != "pow" or inverse.attrs != (-1,):
+            continue
+        below = _denominator(inverse.operands[0])
+        if below is None:
+            continue
+        total, passed, exact = below
+        exp = _exponential(part)
+        if exp is None or _bare(total.operands[0]) is not _bare(part):
+            continue
+        found = HandSoftmax(
+            value, exp, part, total, total.attrs[0], total.attrs[1], part is exp, exact
+        )
+        found.consumed = {v.id: v for v in (value, inverse, *passed, total, part, exp)}
+        found.keepdim = found.keepdim or _restores(passed, found.dims)
+        return found
+    return None
+
+
+def _restores(passed: list[Value], dims: object) -> bool:
+    """Whether a dim of one is put back where the sum dropped it."""
+    if not isinstance(dims, tuple) or len(dims) != 1:
+        return False
+    for value in passed:
+        if value.op == "unsqueeze":
+            return bool(value.attrs[0] == dims[0])
+        if value.op == "index":
+            indices = value.operands[1:]
+            after = dims == (-1,) and is_const(indices[-1], None)
+            return after or dims == (_place(indices),)
+    return False
+
+
+def _place(indices: tuple[Value, ...]) -> int | None:
+    """The dim that `x[:, None]` adds."""
+    for at, index in enumerate(indices):
+        if is_const(index, None):
+            return at
+        if index.op != "slice" or not all(is_const(part, None) for part in index.operands):
+            return None
+    return None
+
+
+def _denominator(value: Value) -> tuple[Value, list[Value], bool] | None:
+    """The sum under a denominator, what stands between, and whether nothing is added to it."""
+    passed: list[Value] = []
+    exact = True
+    while value.op != "sum":
+        passed.append(value)
+        if value.op in _SHAPING:
+            value = value.operands[0]
+        elif value.op in ("add", "clamp", "maximum"):
+            parts = [part for part in value.operands if not _is_small(part)]
+            if len(parts) != 1:
+                return None
+            value, exact = parts[0], False
+        else:
+            return None
+    return value, passed, exact
+
+
+def _is_small(value: Value) -> bool:
+    """An epsilon, or no bound at all."""
+    if is_number(value):
+        return abs(number(value)) < 1e-2
+    named = value.op in ("self", "input", "attr") and "eps" in str(value.attrs[0]).lower()
+    return named or value.op == "finfo" or is_const(value, None)
+
+
+def _exponential(part: Value, depth: int = 4) -> Value | None:
+    """The exponential in a numerator: itself, or with a mask multiplied in."""
+    part = _bare(part)
+    if part.op == "exp":
+        return part
+    if depth == 0:
+        return None
+    if part.op == "phi":
+        arms = [_exponential(arm, depth - 1) for arm in part.operands[1:]]
+        return arms[0] if arms[0] is arms[1] else None
+    if part.op in ("masked_fill", "where"):
+        found = [_bare(operand) for operand in part.operands if _bare(operand).op == "exp"]
+        return found[0] if len(found) == 1 else None
+    if part.op == "mul":
+        for inner, mask in (part.operands, part.operands[::-1]):
+            if _is_mask(mask):
+                return _exponential(inner, depth - 1)
+    return None
+
+
+def _is_mask(value: Value) -> bool:
+    while value.op in ("cast", "unsqueeze", "view", "index", "expand", "not", "to_device"):
+        value = value.operands[0]
+    if value.op in ("eq", "ne", "lt", "gt", "le", "ge", "and", "or", "torch.tril", "torch.triu"):
+        return True
+    return "mask" in called(value).lower()
+
+
+def _bare(value: Value) -> Value:
+    while value.op in ("cast", "to_device"):
+        value = value.operands[0]
+    return value
+
+
+def _close(graph: Graph, found: HandSoftmax) -> None:
+    for value in list(found.consumed.values()):
+        if value is found.result:
+            continue
+        for use in graph.uses(value):
+            if use.user is not None and use.user.id in found.consumed:
+                continue
+            if use.user is not None and use.user.op in META:
+                found.reads.append(use)
+            else:
+                found.used = True
