@@ -1,0 +1,1 @@
+"""Rules on CUDA C++ sources."""

@@ -1,0 +1,1 @@
+"""Unfused work: what one fused kernel does in one pass over memory."""

@@ -1,0 +1,116 @@
+"""Finds root-mean-square norms that are written out operation by operation.
+
+## What it does
+
+Reports `x * rsqrt(mean(x²) + eps)` over the last dimension, with or without a weight, in every
+order of casts: the one of Llama (normalise in fp32, round, multiply), the late one (multiply in
+fp32, round once), Gemma's `1 + weight`, T5's, and without any cast.
+
+Left alone: an epsilon outside of the root, a standard deviation, a mean taken off before, other
+dims than the last, `F.normalize(x) * sqrt(d)`, and the hand-written side of a pair whose other side
+is fused.
+
+## Why is this bad
+
+Impact: medium; the limits are memory bandwidth and launches. Six to eight kernels each read and
+write the whole activation, in fp32 where there is an upcast, and a model calls its norm twice a
+layer. One kernel reads it once and writes it once: 3.6 instead of 0.7 TB/s on an H200 for forward
+and backward.
+
+## Example
+
+```python
+def forward(self, x):
+    dtype = x.dtype
+    x = x.to(torch.float32)
+    x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)
+    return self.weight * x.to(dtype)
+```
+
+## Use instead
+
+```python
+from cudalint.kernels import rms_norm
+
+def forward(self, x):
+    return rms_norm(x, self.weight, self.eps)
+```
+
+With `kernel-source = "torch"` the fix writes `F.rms_norm`, with the same casts. With
+`assume-compiled = true` the rule is silent, because inductor fuses these operations by itself.
+
+## Fix safety
+
+Safe in the Llama, T5 and late orders where the project asked for `cudalint.kernels`
+(`kernel-source` is set, or it is a dependency): the cast order is kept. Unsafe otherwise, and for
+forms without any upcast, which half-precision inputs would compute in half precision. Not
+rewritten where an intermediate value is used elsewhere or the result keeps another dtype.
+
+## References
+
+- [Root Mean Square Layer Normalization](https://arxiv.org/abs/1910.07467)
+- [rms_norm](https://pytorch.org/docs/stable/generated/torch.nn.functional.rms_norm.html)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cudalint.facts.graph.patterns.candidates import aliases, functions
+from cudalint.facts.graph.patterns.deliberate import (
+    FUSED_NORM,
+    is_autograd_function,
+    is_compiled,
+    is_deliberate,
+)
+from cudalint.facts.graph.patterns.norms import RmsNorm, rms_norms
+from cudalint.facts.python import PythonFacts
+from cudalint.model import Finding, Span
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+ROOT = (b"sqrt", b"-0.5", b"- 0.5", b"-.5", b"** 0.5", b"**0.5", b"1/2", b"1 / 2")
+MEAN = (b"mean", b"sum")
+SQUARE = re.compile(rb"pow|\*\*|square|\b(\w+) ?\* ?\1\b")
+
+
+def check(facts: PythonFacts) -> Iterator[Finding]:
+    if facts.settings.assume_compiled:
+        return
+    roots = (*ROOT, *aliases(facts, b"sqrt"))
+    for function in functions(facts, roots, MEAN):
+        if not SQUARE.search(facts.text, function.start_byte, function.end_byte):
+            continue
+        for norm in rms_norms(facts.graphs.of(function)):
+            span = _span(norm, function)
+            if span is not None and not _is_wanted(facts, norm, function):
+                yield Finding("CUF004", span, _message(facts), {"norm": norm})
+
+
+def _span(norm: RmsNorm, function: Node) -> Span | None:
+    """From the first consumed operation to the result, where both stand in this function."""
+    node, start = norm.result.node, norm.first(function)
+    if start is None:
+        return None
+    if node is None or norm.result.body != function:
+        ends = [v.node.end_byte for v in norm.consumed.values() if v.node and v.body == function]
+        return None if norm.result.node is not None else Span(start.start_byte, max(ends))
+    return Span(min(start.start_byte, node.start_byte), node.end_byte)
+
+
+def _is_wanted(facts: PythonFacts, norm: RmsNorm, function: Node) -> bool:
+    node = norm.first(function)
+    if node is None or is_autograd_function(facts, function) or is_compiled(facts, function):
+        return True
+    return is_deliberate(facts, node, FUSED_NORM)
+
+
+def _message(facts: PythonFacts) -> str:
+    fused = "F.rms_norm" if facts.settings.kernel_source == "torch" else "rms_norm"
+    return (
+        "A root-mean-square norm by hand reads and writes the activation at every operation; "
+        f"one `{fused}` call reads and writes it once"
+    )

@@ -1,0 +1,1 @@
+"""What is found about numerics: masks, reductions, losses."""

@@ -1,0 +1,1 @@
+"""What is found about precision: autocast, scaling, TF32."""

@@ -1,0 +1,1 @@
+"""Rules about hot code that makes the host wait for the device."""

@@ -1,0 +1,1 @@
+"""What is written instead: one fix a file, named as its rule."""

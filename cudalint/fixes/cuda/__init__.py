@@ -1,0 +1,1 @@
+"""Fixes of CUDA C++ sources."""

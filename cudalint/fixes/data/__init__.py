@@ -1,0 +1,1 @@
+"""Fixes of the input pipeline and of transfers to the device."""

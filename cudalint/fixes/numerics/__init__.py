@@ -1,0 +1,1 @@
+"""What is written instead about numerics: masks, reductions, losses."""

@@ -1,0 +1,1 @@
+"""What is written instead about precision: autocast, scaling, TF32."""

@@ -1,0 +1,1 @@
+"""Fixes of hot code that makes the host wait for the device."""

@@ -1,0 +1,1 @@
+"""What is written instead in Triton kernels."""
