@@ -1,0 +1,48 @@
+"""Which way a call takes: the reference, the dispatcher, or straight to the launch."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+HALF_OR_SINGLE = (torch.bfloat16, torch.float16, torch.float32)
+
+# Columns are counted in 32 bits on the device, one block past the last included.
+MOST_COLUMNS = 2**31 - 2**16
+
+# Triton is looked for, not imported: that waits for the first launch.
+TRITON_IS_HERE = importlib.util.find_spec("triton") is not None and torch.version.hip is None
+
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_function_modes = torch._C._len_torch_function_stack
+_transform = torch._C._functorch.peek_interpreter_stack
+_jit_trace = torch._C._get_tracing_state
+
+
+def kernel_runs(x: Tensor) -> bool:
+    """Whether a Triton kernel takes `x`: on a CUDA device, in a dtype that the kernels have."""
+    return x.is_cuda and x.dtype in HALF_OR_SINGLE and TRITON_IS_HERE
+
+
+def must_dispatch(*tensors: Tensor | None) -> bool:
+    """Whether something must see the call: a subclass, a mode, a transform or a trace.
+
+    The dispatcher is bypassed otherwise: it costs more than a small kernel.
+    """
+    for tensor in tensors:
+        kind = type(tensor)
+        if kind is not Tensor and kind is not Parameter and tensor is not None:
+            return True
+    return bool(_dispatch_modes() or _function_modes() or is_transformed() or _jit_trace())
+
+
+def is_transformed() -> bool:
+    """Whether torch.func is at work: grad, vmap and their like."""
+    return _transform() is not None
+
+
+def needs_gradient(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

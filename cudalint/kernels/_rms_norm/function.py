@@ -1,0 +1,100 @@
+"""The public function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from cudalint.kernels._checks import refuse_unless_floating, refuse_unless_same_device
+from cudalint.kernels._dispatch import (
+    MOST_COLUMNS,
+    is_transformed,
+    kernel_runs,
+    must_dispatch,
+    needs_gradient,
+)
+from cudalint.kernels._rms_norm import reference
+from cudalint.kernels._rms_norm.registration import RMSNorm, TransformedRMSNorm, run_forward
+
+
+def rms_norm(
+    x: Tensor,
+    weight: Tensor | None = None,
+    eps: float = 1e-6,
+    *,
+    cast: Literal["llama", "late"] = "llama",
+    weight_offset: float = 0.0,
+) -> Tensor:
+    """Root mean square normalization over the last dimension.
+
+    With ``x̂ = x · rsqrt(mean(x²) + eps)`` in float32 (float64 for float64 `x`):
+
+    - ``cast="llama"``: ``weight · (x̂ rounded to x's dtype)``, as Llama, Mistral, Qwen and T5 with
+      half weights do. The result has the dtype ``torch.result_type(x, weight)``: float32 for
+      bfloat16 `x` and float32 `weight`.
+    - ``cast="late"``: ``x̂ · (weight_offset + weight)``, rounded once to x's dtype. Equals
+      ``F.rms_norm(x, (n,), weight, eps)``; Gemma is this with ``weight_offset=1``.
+
+    Shapes: `x` (..., n), any strides; `weight` (n,) or None for no scaling; result as `x`, with
+    the strides of ``torch.empty_like(x)``.
+    Dtypes: float32, float16, bfloat16; float64 (`x` or `weight`) runs the reference.
+    Moves: forward 2 × the bytes of `x`, backward 3 ×. No copy in float32 is stored, and nothing but
+    `x` and `weight` is kept for the backward.
+    Gradients: to `x` and `weight`, once differentiable on a GPU, any order in the reference.
+    Compiled: the reference, inline, for inductor to fuse with its neighbours.
+    Raises ValueError for tensors that are not floating, a 0-d `x`, a `weight` of another shape or
+    device, an unknown `cast`, and a `weight_offset` where it has no meaning.
+
+    Zhang and Sennrich, Root Mean Square Layer Normalization, 2019, arXiv:1910.07467, equation 4;
+    casts as in transformers' LlamaRMSNorm and GemmaRMSNorm.
+    """
+    _refuse_bad_arguments(x, weight, cast, weight_offset)
+    late = cast == "late"
+    eps, weight_offset = float(eps), float(weight_offset)
+    if torch.compiler.is_compiling() or not _kernel_takes(x, weight):
+        return reference.rms_norm(x, weight, eps, late, weight_offset)
+    run = _route(x, weight)
+    y: Tensor = run(x, weight, eps, late, weight_offset)
+    return y
+
+
+def _route(x: Tensor, weight: Tensor | None) -> Callable[..., Any]:
+    if must_dispatch(x, weight):
+        return TransformedRMSNorm.apply if is_transformed() else torch.ops.cudalint.rms_norm
+    return RMSNorm.apply if needs_gradient(x, weight) else run_forward
+
+
+def _kernel_takes(x: Tensor, weight: Tensor | None) -> bool:
+    if not kernel_runs(x) or x.shape[-1] > MOST_COLUMNS:
+        return False
+    return weight is None or weight.dtype != torch.float64
+
+
+def _refuse_bad_arguments(
+    x: Tensor, weight: Tensor | None, cast: str, weight_offset: float
+) -> None:
+    refuse_unless_floating("rms_norm", "x", x)
+    if x.dim() == 0:
+        raise ValueError("rms_norm: x has no dimensions; accepted: at least one")
+    if cast != "llama" and cast != "late":
+        raise ValueError(f"rms_norm: cast is {cast!r}; accepted: 'llama' or 'late'")
+    if weight_offset and (cast == "llama" or weight is None):
+        raise ValueError(
+            f"rms_norm: weight_offset is {weight_offset}; accepted: 0.0, or any number with "
+            f"cast='late' and a weight"
+        )
+    if weight is not None:
+        _refuse_bad_weight(x, weight)
+
+
+def _refuse_bad_weight(x: Tensor, weight: Tensor) -> None:
+    refuse_unless_floating("rms_norm", "weight", weight)
+    refuse_unless_same_device("rms_norm", "weight", weight, x)
+    if weight.dim() != 1 or weight.shape[0] != x.shape[-1]:
+        raise ValueError(
+            f"rms_norm: weight has shape {tuple(weight.shape)}; accepted: ({x.shape[-1]},), the "
+            f"last dimension of x"
+        )

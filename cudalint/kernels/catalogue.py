@@ -1,0 +1,91 @@
+"""What the library holds, where each function runs, and what it falls back to."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class KernelInfo:
+    """One function of the library.
+
+    `forward` and `backward` name what runs on a CUDA GPU with Triton; `compiled` what
+    `torch.compile` sees; `operators` the opaque `torch.ops`; `fallbacks` pairs a case with what
+    runs instead and why. On the CPU, and without Triton, every case runs the reference.
+    """
+
+    name: str
+    forward: str
+    backward: str
+    compiled: str
+    operators: tuple[str, ...]
+    fallbacks: tuple[tuple[str, str], ...]
+
+
+_NO_FLOAT64 = ("float64", "the reference: the kernels compute in float32")
+_LONG_ROWS = ("over 2,147,418,112 columns", "the reference: columns are counted in 32 bits")
+
+_SOFTMAX = {
+    "forward": "Triton; rows of any length, from 16,385 columns in the online form",
+    "backward": "Triton; once differentiable",
+    "compiled": "over 1,024 columns one opaque operator, else the reference, inline",
+    "operators": ("cudalint::softmax", "cudalint::softmax_backward"),
+    "fallbacks": (
+        _NO_FLOAT64,
+        _LONG_ROWS,
+        ("dim is not the last", "torch's own: its spatial softmax reads whole sectors already"),
+    ),
+}
+_NO_KERNEL_YET = "the reference: torch's attention has no such option, ours no kernel yet"
+
+_KERNELS = (
+    KernelInfo(
+        name="attention",
+        forward="torch.nn.functional.scaled_dot_product_attention",
+        backward="torch's own",
+        compiled="the same, inline",
+        operators=(),
+        fallbacks=(
+            ("softcap", _NO_KERNEL_YET),
+            ("window", _NO_KERNEL_YET),
+            ("alibi_slopes", _NO_KERNEL_YET),
+            ("sinks", _NO_KERNEL_YET),
+            ("bias with dropout_p", _NO_KERNEL_YET),
+            (
+                "enable_gqa in float32, with a mask before Hopper, or with a mask to differentiate",
+                "key and value are repeated: no fused backend takes the case, and MATH would write "
+                "the scores",
+            ),
+            (
+                "a mask with gradients at lengths of 64 modulo 128",
+                "any backend but cuDNN, whose backward is wrong there (torch 2.11 to 2.13)",
+            ),
+        ),
+    ),
+    KernelInfo(name="log_softmax", **_SOFTMAX),  # type: ignore[arg-type]
+    KernelInfo(
+        name="rms_norm",
+        forward="Triton; rows of any length",
+        backward="Triton; once differentiable; weight gradients summed in two fixed stages",
+        compiled="the reference, inline, for inductor to fuse",
+        operators=("cudalint::rms_norm", "cudalint::rms_norm_backward"),
+        fallbacks=(_NO_FLOAT64, _LONG_ROWS),
+    ),
+    KernelInfo(name="softmax", **_SOFTMAX),  # type: ignore[arg-type]
+)
+
+
+def list_kernels() -> list[str]:
+    """The names of the functions of the library."""
+    return [kernel.name for kernel in _KERNELS]
+
+
+def kernel_info(name: str) -> KernelInfo:
+    """Where function `name` runs and what it falls back to."""
+    for kernel in _KERNELS:
+        if kernel.name == name:
+            return kernel
+    nearest = difflib.get_close_matches(name, list_kernels(), n=1)
+    hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
+    raise ValueError(f"kernel_info: no kernel is named {name!r}{hint}; accepted: {list_kernels()}")
