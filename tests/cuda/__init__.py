@@ -1,0 +1,1 @@
+"""CUDA C++: blanking, facts, and the rewritten programs compiled and run."""

@@ -1,0 +1,1 @@
+"""The facts of Python files, asked directly."""

@@ -1,0 +1,1 @@
+"""Tests of the value graph and of what is matched on it."""

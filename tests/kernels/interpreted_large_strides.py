@@ -1,0 +1,59 @@
+"""Two rows 2³⁰ + 64 elements apart: run by test_interpreter.py in a process of its own.
+
+A kernel that multiplies a row by its stride in 32 bits reads outside the buffer and dies with it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cudalint.kernels._rms_norm import launches as rms_norm_launches
+from cudalint.kernels._rms_norm import reference as rms_norm_reference
+from cudalint.kernels._softmax import launches as softmax_launches
+from cudalint.kernels._softmax import reference as softmax_reference
+
+STRIDE = 2**30 + 64
+
+
+def norm(x: Tensor, weight: Tensor | None, *form: float) -> Tensor:
+    return rms_norm_launches.forward(x, weight, rms_norm_launches.Form(*form))
+
+
+def norm_backward(
+    dy: Tensor, x: Tensor, weight: Tensor | None, eps: float, late: bool, offset: float,
+    x_grad: bool, weight_grad: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    form = rms_norm_launches.Form(eps, late, offset)
+    return rms_norm_launches.backward(dy, x, weight, form, x_grad, weight_grad)
+
+
+def far_rows(cols: int) -> Tensor:
+    """Three rows, the last beyond 2³¹ elements, in a buffer whose other pages are never touched."""
+    buffer = torch.empty(2 * STRIDE + cols, dtype=torch.float16)
+    x = buffer.as_strided((3, cols), (STRIDE, 1))
+    x.copy_(torch.randn(3, cols))
+    return x
+
+
+def test_softmax() -> None:
+    for cols in (33, 40000):
+        x = far_rows(cols)
+        y = softmax_launches.forward(x, x.dtype, False)
+        torch.testing.assert_close(y, softmax_reference.softmax(x, -1, x.dtype, False))
+        dx = softmax_launches.backward(x, y, x.dtype, False)
+        fair = softmax_reference.softmax_backward(x, y, x.dtype, False)
+        torch.testing.assert_close(dx, fair)
+
+
+def test_rms_norm() -> None:
+    for cols in (33, 20000):
+        x = far_rows(cols)
+        weight = torch.randn(cols).half()
+        y = norm(x, weight, 1e-6, False, 0.0)
+        fair = rms_norm_reference.rms_norm(x, weight, 1e-6, False, 0.0)
+        torch.testing.assert_close(y, fair)
+        ours = norm_backward(x, x, weight, 1e-6, False, 0.0, True, True)
+        expected = rms_norm_reference.rms_norm_backward(x, x, weight, 1e-6, False, 0.0)
+        torch.testing.assert_close(ours[0], expected[0])
+        torch.testing.assert_close(ours[1], expected[1], rtol=2e-3, atol=2e-3)

@@ -1,0 +1,240 @@
+"""The opaque operators on the CPU, compilation, vmap, refusals, and what importing brings along."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.library import opcheck
+
+from cudalint.kernels import attention, kernel_info, list_kernels, log_softmax, rms_norm, softmax
+from cudalint.kernels._dispatch import must_dispatch
+from cudalint.kernels._rms_norm.registration import TransformedRMSNorm
+from cudalint.kernels._softmax.registration import TransformedSoftmax
+
+OPS = torch.ops.cudalint
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("log", [False, True])
+def test_opcheck_softmax(dtype: torch.dtype, log: bool) -> None:
+    x = torch.randn(3, 5, requires_grad=True)
+    opcheck(OPS.softmax, (x, dtype, log))
+    opcheck(OPS.softmax, (torch.randn(2, 3, 4).transpose(0, 1).requires_grad_(), dtype, log))
+    y = OPS.softmax(x, dtype, log).detach()
+    opcheck(OPS.softmax_backward, (y, y, torch.float32, log))
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("weight_dtype", [None, torch.float32, torch.bfloat16])
+def test_opcheck_rms_norm(late: bool, weight_dtype: torch.dtype | None) -> None:
+    weight = None if weight_dtype is None else torch.randn(5).to(weight_dtype).requires_grad_()
+    x = torch.randn(3, 5, requires_grad=True)
+    opcheck(OPS.rms_norm, (x, weight, 1e-6, late, 0.0))
+    opcheck(OPS.rms_norm, (x.detach().bfloat16().t().contiguous().t(), weight, 1e-6, late, 0.0))
+    opcheck(OPS.rms_norm, (torch.randn(2, 3, 5).transpose(0, 1), weight, 1e-6, late, 0.0))
+    x, weight = x.detach(), None if weight is None else weight.detach()
+    for flags in (
+        ((True, False),) if weight is None else ((True, False), (True, True), (False, True))
+    ):
+        opcheck(OPS.rms_norm_backward, (x, x, weight, 1e-6, late, 0.0, *flags))
+
+
+def operator_calls() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]]:
+    """Each operator beside its reference, as functions of (x, weight)."""
+    return {
+        "softmax": (lambda x, w: OPS.softmax(x, x.dtype, False), lambda x, w: softmax(x)),
+        "log_softmax": (lambda x, w: OPS.softmax(x, x.dtype, True), lambda x, w: log_softmax(x)),
+        "rms_norm": (lambda x, w: OPS.rms_norm(x, w, 1e-6, False, 0.0), rms_norm),
+    }
+
+
+operators = pytest.mark.parametrize("name", list(operator_calls()))
+
+
+@operators
+def test_operator_and_reference_agree_with_gradients(name: str) -> None:
+    operator, reference = operator_calls()[name]
+    x, w = torch.randn(3, 5, requires_grad=True), torch.randn(5, requires_grad=True)
+    dy = torch.randn(3, 5)
+    leaves = (x, w) if name == "rms_norm" else (x,)
+    ours, expected = operator(x, w), reference(x, w)
+    torch.testing.assert_close(ours, expected)
+    for needed in ((x,), leaves, leaves[-1:]):
+        torch.testing.assert_close(
+            torch.autograd.grad(ours, needed, dy, retain_graph=True),
+            torch.autograd.grad(expected, needed, dy, retain_graph=True),
+        )
+
+
+@operators
+def test_double_backward_of_the_operators_raises(name: str) -> None:
+    x, w = torch.randn(3, 5, requires_grad=True), torch.randn(5)
+    y = operator_calls()[name][0](x, w)
+    (dx,) = torch.autograd.grad(y.pow(2).sum(), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match="accepted: one backward pass"):
+        dx.sum().backward()
+
+
+@operators
+def test_vmap_of_the_operators_is_a_loop(name: str) -> None:
+    operator, reference = operator_calls()[name]
+    x, w = torch.randn(4, 3, 5), torch.randn(5)
+    loop = torch.stack([reference(part, w) for part in x])
+    for function in (operator, reference):
+        torch.testing.assert_close(torch.func.vmap(function, in_dims=(0, None))(x, w), loop)
+
+
+def transformed_calls() -> dict[str, Callable[..., Tensor]]:
+    """What runs on a GPU under torch.func."""
+    return {
+        "softmax": lambda x, w: TransformedSoftmax.apply(x, x.dtype, False),
+        "log_softmax": lambda x, w: TransformedSoftmax.apply(x, x.dtype, True),
+        "rms_norm": lambda x, w: TransformedRMSNorm.apply(x, w, 1e-6, False, 0.0),
+    }
+
+
+@operators
+def test_function_transforms(name: str) -> None:
+    reference, transformed = operator_calls()[name][1], transformed_calls()[name]
+    x, w = torch.randn(4, 3, 5), torch.randn(5)
+
+    def gradients(function: Callable[..., Tensor]) -> list[Tensor]:
+        def loss(x: Tensor, w: Tensor) -> Tensor:
+            return function(x, w).pow(3).sum()
+
+        return [
+            torch.func.grad(loss)(x, w),
+            torch.func.vmap(torch.func.grad(loss), in_dims=(0, None))(x, w),
+            torch.func.vmap(function, in_dims=(0, None))(x, w),
+            torch.func.vjp(lambda x: function(x, w), x)[1](x)[0],
+        ]
+
+    torch.testing.assert_close(gradients(transformed), gradients(reference))
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_in_one_graph(dynamic: bool) -> None:
+    """The operators and the references, forward and backward, in one compilation."""
+    torch._dynamo.reset()
+
+    def program(x: Tensor, w: Tensor) -> Tensor:
+        y = rms_norm(x * 2.0, w)
+        y = OPS.softmax(y, torch.float32, False) + softmax(y)
+        return OPS.rms_norm(y, w, 1e-6, True, 0.0) + log_softmax(y, 0)
+
+    x, w = torch.randn(3, 64, requires_grad=True), torch.randn(64, requires_grad=True)
+    dy = torch.randn(3, 64)
+    compiled = torch.compile(program, fullgraph=True, dynamic=dynamic, backend="aot_eager")
+    ours, expected = compiled(x, w), program(x, w)
+    torch.testing.assert_close(ours, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, (x, w), dy), torch.autograd.grad(expected, (x, w), dy)
+    )
+
+
+def test_compiled_by_inductor() -> None:
+    """Once through the real compiler: the operator must survive lowering, neighbours fused."""
+    torch._dynamo.reset()
+
+    def program(x: Tensor) -> Tensor:
+        return OPS.softmax(x * 2.0, torch.float32, False) + 1.0
+
+    x = torch.randn(3, 64)
+    torch.testing.assert_close(torch.compile(program, fullgraph=True)(x), program(x))
+
+
+def test_subclasses_modes_transforms_and_traces_go_through_the_dispatcher() -> None:
+    class Marked(Tensor):
+        pass
+
+    x = torch.randn(3)
+    assert not must_dispatch(x, None, torch.nn.Parameter(x))
+    assert must_dispatch(x.as_subclass(Marked))
+    with torch._subclasses.FakeTensorMode():
+        assert must_dispatch(x)
+    with torch.overrides.BaseTorchFunctionMode():
+        assert must_dispatch(x)
+    seen: list[bool] = []
+    torch.func.vmap(lambda part: (seen.append(must_dispatch(x)), part)[1])(torch.ones(2, 1))
+    torch.jit.trace(lambda part: (seen.append(must_dispatch(x)), part * 2)[1], x, check_trace=False)
+    assert seen == [True, True]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_dtypes_under_autocast_are_those_of_the_hand_written_form(dtype: torch.dtype) -> None:
+    x, w = torch.randn(3, 5).to(dtype), torch.randn(5).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        e = torch.exp(x - x.amax(-1, keepdim=True))
+        assert softmax(x).dtype == (e / e.sum(-1, keepdim=True)).dtype
+        wide = x.float()
+        normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)
+        assert rms_norm(x, w).dtype == (w * normed.to(dtype)).dtype
+
+
+BAD: list[tuple[Callable[[], Any], str]] = [
+    (lambda: softmax(torch.ones(2, dtype=torch.int32)), "softmax: x has dtype torch.int32"),
+    (lambda: softmax(torch.ones(2), 1), "softmax: dim is 1; accepted: -1 to 0"),
+    (lambda: softmax(torch.ones(2, 2), -3), "softmax: dim is -3; accepted: -2 to 1"),
+    (lambda: log_softmax(torch.ones(2), dtype=torch.int8), "log_softmax: dtype is torch.int8"),
+    (lambda: rms_norm(torch.ones(())), "x has no dimensions"),
+    (lambda: rms_norm(torch.ones(2, dtype=torch.complex64)), "x has dtype torch.complex64"),
+    (lambda: rms_norm(torch.ones(2), torch.ones(3)), r"weight has shape \(3,\); accepted: \(2,\)"),
+    (lambda: rms_norm(torch.ones(2), torch.ones(1, 2)), r"weight has shape \(1, 2\)"),
+    (lambda: rms_norm(torch.ones(2), torch.ones(2, dtype=torch.int64)), "weight has dtype"),
+    (lambda: rms_norm(torch.ones(2), torch.ones(2, device="meta")), "weight is on meta"),
+    (lambda: rms_norm(torch.ones(2), cast="early"), "cast is 'early'; accepted: 'llama'"),  # type: ignore[arg-type]
+    (lambda: rms_norm(torch.ones(2), torch.ones(2), weight_offset=1.0), "weight_offset is 1.0"),
+    (lambda: rms_norm(torch.ones(2), cast="late", weight_offset=1.0), "weight_offset is 1.0"),
+    (lambda: kernel_info("softmx"), "no kernel is named 'softmx'; the nearest is 'softmax'"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD, ids=[m for _, m in BAD])
+def test_refusals_say_what_is_accepted(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_every_public_function_is_in_the_catalogue_and_documented() -> None:
+    functions = {f.__name__: f for f in (attention, log_softmax, rms_norm, softmax)}
+    assert sorted(functions) == list_kernels()
+    for name, function in functions.items():
+        info = kernel_info(name)
+        assert info.name == name and info.forward and info.backward and info.compiled
+        for operator in info.operators:
+            assert hasattr(OPS, operator.partition("::")[2])
+        assert function.__doc__ is not None and "float64" in function.__doc__ + str(info)
+    attention_cases = [case for case, _ in kernel_info("attention").fallbacks]
+    assert attention_cases[:5] == [
+        "softcap", "window", "alibi_slopes", "sinks", "bias with dropout_p",
+    ]  # fmt: skip
+
+
+def test_importing_and_running_on_the_cpu_imports_neither_triton_nor_the_linter() -> None:
+    program = """
+import sys, torch
+from cudalint.kernels import attention, rms_norm, softmax
+x = torch.randn(2, 3, 4, requires_grad=True)
+attention(rms_norm(softmax(x)), x, x, is_causal=True).sum().backward()
+print(sorted(m for m in sys.modules if m.partition('.')[0] == 'triton'
+             or m.startswith('cudalint.') and not m.startswith('cudalint.kernels')))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"
+
+
+def test_the_include_folder_is_printed() -> None:
+    command = [sys.executable, "-m", "cudalint.kernels", "--include"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (Path(run.stdout.strip()) / "cudalint/vector.cuh").is_file()
+    bare = subprocess.run(command[:-1], capture_output=True, text=True, check=False)
+    assert bare.returncode == 2 and "--include" in bare.stderr

@@ -1,0 +1,1 @@
+"""Realistic programs with labelled spots, and the scorer that holds the linter against them."""
