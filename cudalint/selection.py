@@ -95,6 +95,17 @@ def fixable(layers: Iterable[Selection]) -> frozenset[str]:
     return frozenset(allowed)
 
 
+def named_fixable(layers: Iterable[Selection]) -> frozenset[str]:
+    """The codes of the rules whose fixes are asked for by code or name, and not by a prefix."""
+    return frozenset(
+        rule.code
+        for layer in layers
+        for selector in (*(layer.fixable or ()), *layer.extend_fixable)
+        if is_exact(selector)
+        for rule in registry.find(selector)
+    )
+
+
 def _updates(on: tuple[str, ...], off: tuple[str, ...]) -> dict[str, State]:
     """What one layer says, the least specific selectors first."""
     ranked = [(_specificity(s), False, s) for s in on] + [(_specificity(s), True, s) for s in off]

@@ -126,6 +126,14 @@ class Settings:
         """Whether the rule's fix may be offered."""
         return rule.code in self._fixable
 
+    def fixable_by_name(self, code: str) -> bool:
+        """Whether a rule's fix is asked for by the rule's own code or name."""
+        return code in self._named
+
+    @cached_property
+    def _named(self) -> frozenset[str]:
+        return selection.named_fixable(self.selections)
+
     @cached_property
     def _fixable(self) -> frozenset[str]:
         return selection.fixable(self.selections)
@@ -145,7 +153,9 @@ class Settings:
         from hashlib import blake2b
 
         kept = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name not in _OUTSIDE]
-        content = repr((sorted(self.states.items()), sorted(self._fixable), kept))
+        content = repr(
+            (sorted(self.states.items()), sorted(self._fixable), sorted(self._named), kept)
+        )
         return blake2b(content.encode(), digest_size=16).hexdigest()
 
     def __getstate__(self) -> dict[str, object]:

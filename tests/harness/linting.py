@@ -13,11 +13,11 @@ from cudalint.settings import Settings
 
 
 def settings_for(codes: tuple[str, ...], config: str = "") -> Settings:
-    """Settings that select these rules alone and allow unsafe fixes.
+    """Settings that select these rules alone and allow all their fixes, by name.
 
     `config` holds further `KEY = VALUE` pairs, separated by semicolons.
     """
-    flags = {"select": list(codes), "unsafe-fixes": True}
+    flags = {"select": list(codes), "extend-fixable": list(codes), "unsafe-fixes": True}
     pairs = [pair.strip() for pair in config.split(";") if pair.strip()]
     return Configuration(config=pairs, isolated=True, flags=flags).of(os.getcwd())
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.library import opcheck
 
+from cudalint.fixes.fusion._kernels import WITHOUT_KERNEL
 from cudalint.kernels import attention, kernel_info, list_kernels, log_softmax, rms_norm, softmax
 from cudalint.kernels._dispatch import must_dispatch
 from cudalint.kernels._rms_norm.registration import TransformedRMSNorm
@@ -215,6 +216,12 @@ def test_every_public_function_is_in_the_catalogue_and_documented() -> None:
     assert attention_cases[:5] == [
         "softcap", "window", "alibi_slopes", "sinks", "bias with dropout_p",
     ]  # fmt: skip
+
+
+def test_fixes_know_which_functions_have_no_kernel() -> None:
+    """Such a fix waits to be asked for by name: a reference makes nothing faster."""
+    references = {name for name in list_kernels() if "reference" in kernel_info(name).forward}
+    assert references == WITHOUT_KERNEL
 
 
 def test_importing_and_running_on_the_cpu_imports_neither_triton_nor_the_linter() -> None:

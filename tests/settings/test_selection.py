@@ -99,6 +99,17 @@ def test_fixable_and_unfixable() -> None:
         assert Settings(selections=(layer,)).fixable(rule) is expected, layer
 
 
+def test_fixable_by_name_is_by_no_prefix() -> None:
+    for layer, expected in (
+        (Selection(), False),
+        (Selection(fixable=("ALL",)), False),
+        (Selection(extend_fixable=("CUF",)), False),
+        (Selection(extend_fixable=("cuf001",)), True),
+        (Selection(fixable=("unfused-attention",)), True),
+    ):
+        assert Settings(selections=(layer,)).fixable_by_name("CUF001") is expected, layer
+
+
 @pytest.mark.parametrize(
     ("selector", "near"),
     [

@@ -10,16 +10,22 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 
+# Functions of ours that run their reference on a GPU too (`kernel_info` says so, and a test holds the
+# two together): they make nothing faster yet, so a fix writes them only where it is asked for by name.
+WITHOUT_KERNEL: frozenset[str] = frozenset()
+
+
 class Kernel(NamedTuple):
     """How a function is spelled in the file, its import, and whose it is.
 
-    `asked`: it adds no dependency that the project did not ask for.
+    `asked`: it adds no dependency that the project did not ask for. `waits`: it has no kernel yet.
     """
 
     spelling: str
     need: Need
     source: str
     asked: bool
+    waits: bool = False
 
 
 def kernel(facts: PythonFacts, name: str, torch: tuple[str, str] | None = None) -> Kernel | None:
@@ -38,7 +44,7 @@ def kernel(facts: PythonFacts, name: str, torch: tuple[str, str] | None = None) 
         module = facts.settings.vendored_path.strip("/").removesuffix(".py").replace("/", ".")
     spelling, need = facts.names.need(module, name)
     asked = facts.settings.kernel_source_set or b"cudalint.kernels" in facts.text
-    return Kernel(spelling, need, source, asked)
+    return Kernel(spelling, need, source, asked, name in WITHOUT_KERNEL)
 
 
 def of_torch(facts: PythonFacts, module: str, name: str) -> tuple[str, Need]:

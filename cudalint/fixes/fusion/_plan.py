@@ -32,6 +32,9 @@ def planned(
     `reads` look at the header of a consumed value and must go with it; `exact` tells, after
     spelling, whether the same is computed in every program.
     """
+    if target.waits and not facts.settings.fixable_by_name(finding.rule):
+        reason = f"`{target.spelling}` has no kernel of its own yet and makes nothing faster"
+        return Refusal(f"{reason}; `--extend-fixable {finding.rule}` writes it all the same")
     if result.node is None:
         return Refusal("the result is chosen by a branch")
     function = facts.names.enclosing(result.node, "function_definition")

@@ -28,6 +28,8 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
         terms = terms_of(facts, found)
     except Unfit as reason:
         return Refusal(str(reason))
+    if terms.softcap is not None:  # the one step here that `attention` has no kernel for yet
+        target = target._replace(waits=target.source != "torch")
     return planned(
         finding,
         facts,

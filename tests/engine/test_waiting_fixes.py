@@ -1,0 +1,36 @@
+"""A fix that writes a function without a kernel waits until it is asked for by name."""
+
+from __future__ import annotations
+
+from cudalint import engine
+from cudalint.config import Configuration
+from cudalint.model import PackageFacts, Source
+
+CAPPED = b"""import torch
+
+
+def attend(q, k, v):
+    scores = 30.0 * torch.tanh(q @ k.transpose(-2, -1) / 30.0)
+    return torch.softmax(scores, dim=-1) @ v
+"""
+
+
+def finding(**flags: object) -> engine.Diagnostic:
+    settings = Configuration(isolated=True, flags={"select": ["CUF001"], **flags}).of(".")
+    source = Source("capped.py", CAPPED, "python")
+    analysis = engine.analyse(source, settings.rules, settings, PackageFacts())
+    (diagnostic,) = engine.diagnostics(analysis, settings, edits=False)
+    return diagnostic
+
+
+def test_it_is_reported_and_says_how_to_ask() -> None:
+    waiting = finding()
+    assert waiting.fix is None
+    assert "no kernel of its own yet" in waiting.message
+    assert "--extend-fixable CUF001" in waiting.message
+
+
+def test_a_prefix_does_not_ask_and_the_code_does() -> None:
+    assert finding(**{"extend-fixable": ["CUF"]}).fix is None
+    asked = finding(**{"extend-fixable": ["CUF001"]})
+    assert asked.fix is not None and "attention" in asked.fix.title
