@@ -9,6 +9,7 @@ from cudalint.facts.graph.patterns.attention import Attention
 from cudalint.facts.graph.patterns.attention_terms import Part, Terms
 from cudalint.facts.graph.patterns.chain import Step
 from cudalint.facts.graph.patterns.conditions import Condition
+from cudalint.facts.graph.patterns.lengths import positions
 from cudalint.facts.graph.patterns.masks import (
     is_infinite,
     is_infinite_triangle,
@@ -186,11 +187,13 @@ class _Reader:
         return True  # a finite fill can be reached by half-precision scores
 
     def _lengths(self) -> tuple[Value, Value] | None:
-        query, key = self.found.query.shape, self.found.key.shape
-        if not query or not key or len(query) < 2 or len(key) < 2:
+        """The lengths of queries and keys; where they are not proven the fix is not exact."""
+        rows, is_proven = positions(self.found.query)
+        columns, is_too = positions(self.found.key)
+        if rows is None or columns is None:
             return None
-        rows, columns = query[-2], key[-2]
-        return None if rows is None or columns is None else (rows, columns)
+        self.terms.exact = self.terms.exact and is_proven and is_too
+        return rows, columns
 
     # -- above it -------------------------------------------------------------------------------
 

@@ -129,7 +129,7 @@ def _is_buffer(facts: PythonFacts, holder: Class | None, value: Value, upper: bo
         value = value.operands[0]
     if value.op != "self" or holder is None:
         return False
-    node = holder.assigned(str(value.attrs[0]))
+    node = _made_by(facts, holder.assigned(str(value.attrs[0])))
     while node is not None and node.type == "call":
         function = node.child_by_field_name("function")
         if function is None:
@@ -152,8 +152,23 @@ def _is_buffer(facts: PythonFacts, holder: Class | None, value: Value, upper: bo
             "contiguous",
         ):
             return False
-        node = function.named_children[0]
+        node = _made_by(facts, function.named_children[0])
     return False
+
+
+def _made_by(facts: PythonFacts, node: Node | None) -> Node | None:
+    """The expression behind a local name that is bound once and read here alone."""
+    if node is None or node.type != "identifier":
+        return node
+    found = facts.flow.reaching(node)
+    if len(found) != 1 or found[0].kind != "assign":
+        return None
+    function = facts.names.enclosing(node, "function_definition")
+    if function is None:
+        return None
+    span = range(function.start_byte, function.end_byte)
+    named = [at for at in facts.identifiers(facts.code(node)) if at.start_byte in span]
+    return found[0].value if len(named) == 2 else None  # a third could write into it
 
 
 def _is_triangle_call(
@@ -169,7 +184,7 @@ def _is_triangle_call(
         return False
     if kind.endswith("tril") and (upper or above == "1"):
         return False
-    ones = parts[0]
+    ones = _made_by(facts, parts[0])
     if ones is None or ones.type != "call" or facts.names.callee(ones) != "torch.ones":
         return False
     sizes = facts.names.arguments(ones).positional
