@@ -30,6 +30,9 @@ SCOPES = {
 PUBLIC = {
     "torch.utils.data.dataloader.": "torch.utils.data.",
     "torch.nn.modules.activation.": "torch.nn.",
+    "torch.nn.modules.batchnorm.": "torch.nn.",
+    "torch.nn.modules.container.": "torch.nn.",
+    "torch.nn.modules.conv.": "torch.nn.",
     "torch.nn.modules.dropout.": "torch.nn.",
     "torch.nn.modules.linear.": "torch.nn.",
     "torch.nn.modules.normalization.": "torch.nn.",
@@ -40,6 +43,9 @@ PUBLIC = {
     "torch.cuda.amp.grad_scaler.": "torch.cuda.amp.",
     "torch.amp.autocast_mode.": "torch.amp.",
     "torch.amp.grad_scaler.": "torch.amp.",
+    "torch.optim.adam.": "torch.optim.",
+    "torch.optim.adamw.": "torch.optim.",
+    "torch.optim.sgd.": "torch.optim.",
     "torch.special.softmax": "torch.softmax",
 }
 

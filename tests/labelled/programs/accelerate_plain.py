@@ -32,7 +32,7 @@ def main():
     accelerator = Accelerator(gradient_accumulation_steps=2)
     train_loader, val_loader = loaders(args.root, 64)
     student, teacher = models.resnet18(), models.resnet50(weights="DEFAULT").eval()
-    optimizer = torch.optim.AdamW(student.parameters(), lr=3e-4)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=3e-4)  # expect: CUF012
     student, teacher, optimizer, train_loader, val_loader = accelerator.prepare(student, teacher, optimizer, train_loader, val_loader)
     for epoch in range(args.epochs):
         student.train()

@@ -106,7 +106,7 @@ def main():
     net.cuda()
     data = TensorDataset(torch.randn(4096, 64), torch.randint(10, (4096,)))
     loader = DataLoader(data, batch_size=128, shuffle=True, pin_memory=True)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)  # expect: CUF012
     scaler = make_scaler(args)
     for x, y in loader:
         x = x.cuda(non_blocking=True)  # silent: CUD004 does not block

@@ -146,7 +146,7 @@ class GPTLanguageModel(nn.Module):
 
 
 model = GPTLanguageModel().to(device)
-optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)  # expect: CUF012
 for step in range(max_iters):
     if step % eval_interval == 0 or step == max_iters - 1:
         losses = estimate_loss()

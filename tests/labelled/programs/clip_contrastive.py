@@ -78,7 +78,7 @@ def main():
     dataset = wds.WebDataset(args.shards).decode("pil").to_tuple("jpg", "tokens.npy").map_tuple(tf, torch.from_numpy)
     loader = DataLoader(dataset, batch_size=256, num_workers=8, pin_memory=True)
     model = CLIP().to(device)
-    opt = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.2)
+    opt = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.2)  # expect: CUF012
     log_steps = {0, 10, 100, 1000, 10_000}
     ema, last = 0.0, args.steps - 1
     for step, (image, tokens) in enumerate(loader):

@@ -25,7 +25,7 @@ class NeuralNetwork(nn.Module):
 
 model = NeuralNetwork().to(device)
 loss_fn = nn.CrossEntropyLoss()
-optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)  # silent: CUF012 the CPU
 
 
 def train(dataloader):

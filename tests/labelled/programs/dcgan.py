@@ -74,8 +74,8 @@ netD = Discriminator().to(device)
 netD.apply(weights_init)
 criterion = nn.BCELoss()
 fixed_noise = torch.randn(64, nz, 1, 1, device=device)
-optimizerD = torch.optim.Adam(netD.parameters(), lr=lr, betas=(0.5, 0.999))
-optimizerG = torch.optim.Adam(netG.parameters(), lr=lr, betas=(0.5, 0.999))
+optimizerD = torch.optim.Adam(netD.parameters(), lr=lr, betas=(0.5, 0.999))  # expect: CUF012
+optimizerG = torch.optim.Adam(netG.parameters(), lr=lr, betas=(0.5, 0.999))  # expect: CUF012
 
 G_losses, D_losses = [], []
 iters = 0

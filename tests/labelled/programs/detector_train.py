@@ -79,7 +79,7 @@ def validate(model, loader, device, half):
 def train(opt, hyp, device):
     cuda = device.type != "cpu"
     model = Detector(opt.classes).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=hyp["lr0"], momentum=0.937, nesterov=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=hyp["lr0"], momentum=0.937, nesterov=True)  # expect: CUF012
     pin = {"pin_memory": True}
     train_loader = DataLoader(BoxDataset(opt.data, "train"), opt.batch_size, shuffle=True, collate_fn=collate, num_workers=8, **pin)  # silent: CUD001 pinned through the dict
     val_loader = DataLoader(BoxDataset(opt.data, "val"), opt.batch_size, collate_fn=collate, num_workers=8, **pin)  # silent: CUD001 pinned through the dict

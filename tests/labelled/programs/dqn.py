@@ -49,7 +49,7 @@ state, info = env.reset()
 policy_net = DQN(len(state), env.action_space.n).to(device)
 target_net = DQN(len(state), env.action_space.n).to(device)
 target_net.load_state_dict(policy_net.state_dict())
-optimizer = O.AdamW(policy_net.parameters(), lr=1e-4, amsgrad=True)
+optimizer = O.AdamW(policy_net.parameters(), lr=1e-4, amsgrad=True)  # expect: CUF012
 memory = ReplayMemory(10000)
 steps_done = 0
 

@@ -91,7 +91,7 @@ np.random.seed(72)
 torch.manual_seed(72)
 adj, features, labels, idx_train, idx_val, idx_test = load_data()
 model = GAT(features.shape[1], 8, int(labels.max()) + 1, 0.6, 0.2, 8)  # silent: CUS004 once, before training
-optimizer = optim.Adam(model.parameters(), lr=args.lr, weight_decay=5e-4)
+optimizer = optim.Adam(model.parameters(), lr=args.lr, weight_decay=5e-4)  # expect: CUF012
 model.cuda()
 features, adj, labels = features.cuda(), adj.cuda(), labels.cuda()  # silent: CUD004 once, not pinned
 

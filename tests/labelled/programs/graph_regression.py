@@ -63,7 +63,7 @@ def main():
     train_loader = DataLoader(dataset[n:], batch_size=64, shuffle=True)  # silent: CUD001 another class
     val_loader = DataLoader(dataset[:n], batch_size=256)  # silent: CUD001 another class
     model = Net().to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)  # expect: CUF012
     stopper = EarlyStopping(20)
     for epoch in range(300):
         train_loss = run_epoch(model, train_loader, device, optimizer)

@@ -49,7 +49,7 @@ def main():
     )
     eval_dataloader = DataLoader(processed["validation"], collate_fn=collator, batch_size=args.per_device_batch_size, pin_memory=False)  # expect: CUD001
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)  # expect: CUF012
     steps_per_epoch = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
     max_train_steps = args.num_train_epochs * steps_per_epoch
     lr_scheduler = get_scheduler("linear", optimizer, num_warmup_steps=0, num_training_steps=max_train_steps)

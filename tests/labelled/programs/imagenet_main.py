@@ -100,7 +100,7 @@ def main():
     torch.set_float32_matmul_precision("high")
     model = DDP(models.__dict__[args.arch]().cuda(gpu), device_ids=[gpu])
     criterion = nn.CrossEntropyLoss().cuda(gpu)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1 * dist.get_world_size(), momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1 * dist.get_world_size(), momentum=0.9)  # expect: CUF012
 
     normalize = T.Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
     train_tf = T.Compose([T.RandomResizedCrop(224), T.RandomHorizontalFlip(), T.ToTensor(), normalize])

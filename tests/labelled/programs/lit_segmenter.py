@@ -61,7 +61,7 @@ class Segmenter(L.LightningModule):
         self.validation_losses.clear()
 
     def configure_optimizers(self):
-        return torch.optim.AdamW(self.parameters(), lr=self.hparams.lr)
+        return torch.optim.AdamW(self.parameters(), lr=self.hparams.lr)  # expect: CUF012
 
 
 class RoadData(L.LightningDataModule):

@@ -116,7 +116,7 @@ def tokens(memmap):
 
 def train(model, paths, epochs=3):
     torch.set_float32_matmul_precision("high")
-    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)  # silent: CUF012 chosen
     pinned = visible_dict_with_pin(paths)
     for _ in range(epochs):
         for frames in pinned:

@@ -123,7 +123,7 @@ def get_batch(split):
 model = GPT(GPTConfig())
 model.to(device)  # silent: CUD004 a module
 scaler = torch.cuda.amp.GradScaler(enabled=device_type == "cuda")  # expect: CUP003
-optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4, betas=(0.9, 0.95))
+optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4, betas=(0.9, 0.95))  # expect: CUF012
 if args.compile:
     model = torch.compile(model)
 

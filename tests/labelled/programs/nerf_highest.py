@@ -51,7 +51,7 @@ if __name__ == "__main__":
     rays = torch.from_numpy(scene["rays"]).float().to(device)  # silent: CUD004 once, before the loop
     target = torch.from_numpy(scene["rgb"]).float().to(device)
     field = Field().to(device)
-    optimizer = torch.optim.Adam(field.parameters(), lr=5e-4)
+    optimizer = torch.optim.Adam(field.parameters(), lr=5e-4)  # expect: CUF012
     best = -1e9  # silent: CUN001 an initial minimum
     for i in trange(args.iterations):
         index = torch.randint(rays.shape[0], (1024,), device=device)

@@ -58,7 +58,7 @@ if __name__ == "__main__":
     device = torch.device("cuda" if torch.cuda.is_available() and args.cuda else "cpu")
     envs = gym.vector.SyncVectorEnv([lambda: gym.make("HalfCheetah-v4") for _ in range(args.num_envs)])
     agent = Agent(envs).to(device)
-    optimizer = torch.optim.Adam(agent.parameters(), lr=3e-4, eps=1e-5)
+    optimizer = torch.optim.Adam(agent.parameters(), lr=3e-4, eps=1e-5)  # expect: CUF012
 
     shape = (args.num_steps, args.num_envs)
     obs = torch.zeros(shape + envs.single_observation_space.shape, device=device)

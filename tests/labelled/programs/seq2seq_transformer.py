@@ -140,7 +140,7 @@ def main():
     opt.trg_pad_idx = Vocab(data).pad
     training_data = BucketIterator(data["train"], batch_size=2048, device="cpu", train=True)
     model = Transformer(len(data["vocab"]["src"]), len(data["vocab"]["trg"])).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.98), eps=1e-09)
+    optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.98), eps=1e-09)  # expect: CUF012
     for epoch_i in range(opt.epoch):
         start = time.time()
         train_loss, train_accu = train_epoch(model, training_data, optimizer, opt, device)

@@ -59,7 +59,7 @@ def run():
     loader = tud.DataLoader(train_set, batch_size=HPARAMS["batch"], shuffle=True, collate_fn=collate, **options)  # silent: CUD001 pinned through the dict
     test_loader = tud.DataLoader(torchaudio.datasets.LIBRISPEECH("./data", url="test-clean"), HPARAMS["batch"], collate_fn=collate)  # expect: CUD001
     model = Model(HPARAMS["features"], HPARAMS["classes"]).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), HPARAMS["lr"])
+    optimizer = torch.optim.AdamW(model.parameters(), HPARAMS["lr"])  # expect: CUF012
     criterion = nn.CTCLoss(blank=28).to(device)
     scaler = Scaler(init_scale=1024.0)  # expect: CUP003
     for epoch in range(1, HPARAMS["epochs"] + 1):

@@ -61,7 +61,7 @@ class VAE(nn.Module):
 
 
 model = VAE().to(device)
-optimizer = optim.Adam(model.parameters(), lr=1e-3)
+optimizer = optim.Adam(model.parameters(), lr=1e-3)  # expect: CUF012
 
 
 def loss_function(recon_x, x, mu, logvar):

@@ -1,0 +1,102 @@
+"""Finds optimizers of CUDA parameters that were not asked for their fused form.
+
+## What it does
+
+Reports `torch.optim.Adam`, `AdamW` and `SGD` without `fused` or `foreach` in a program that uses
+CUDA. Left alone: a choice (`fused=`, `foreach=`, also `False`), `capturable` and `differentiable`,
+`**kwargs` that are not in sight, subclasses, parameters that the file makes on the CPU and never
+moves, a step that is handed to `torch.compile`, and tests.
+
+`Adagrad` is fused on CUDA only from torch 2.12 on, and is left alone; the other optimizers of torch
+have no fused form.
+
+## Why is this bad
+
+Launch and memory bandwidth; impact: medium. By default torch takes the `foreach` form: a dozen
+passes over the parameters, gradients and states, each a launch that reads and writes lists of
+tensors, with temporaries as large as the parameters. The fused form updates everything in one pass:
+two to four times faster for a model of many small layers, and without the temporaries.
+
+## Example
+
+```python
+model = Net().cuda()
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
+```
+
+## Use instead
+
+```python
+model = Net().cuda()
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
+```
+
+## Fix safety
+
+Safe: the same update, up to the rounding of the dtype, also with a `GradScaler`, several parameter
+groups and closures. A program that falls back to the CPU keeps working: these forms run there too
+(torch 2.4 and newer). State loaded from a checkpoint brings its own choice with it. Not rewritten
+where gradients may be sparse (`nn.Embedding(sparse=True)`), parameters complex, or the file names
+an accelerator without fused optimizers, because the fused form raises there.
+
+## References
+
+- [torch.optim: algorithms and their implementations](https://pytorch.org/docs/stable/optim.html#algorithms)
+- [AdamW](https://pytorch.org/docs/stable/generated/torch.optim.AdamW.html)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cudalint.facts.optimizers import stays_on_cpu
+from cudalint.facts.programs import Programs
+from cudalint.facts.references import references
+from cudalint.model import Finding, Span
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+    from cudalint.facts.python import PythonFacts
+
+FUSED = {f"torch.optim.{name}" for name in ("Adam", "AdamW", "SGD")}
+CHOICES = ("fused", "foreach", "capturable", "differentiable")
+# `torch.compile(optimizer.step)`: the compiler fuses the foreach form, and not the fused one.
+COMPILED = re.compile(rb"\bcompile\(\s*[\w.]*\bopt\w*\.step\b")
+
+
+def check(facts: PythonFacts) -> Iterator[Finding]:
+    """Every such call whose parameters may be on CUDA."""
+    if not facts.devices.evidence or COMPILED.search(facts.text):
+        return
+    programs = Programs(facts)
+    if programs.is_test or not _may_place(facts, programs):
+        return
+    for reference in references(facts, FUSED):
+        call = reference.holder
+        if reference.role != "call" or call is None or _is_chosen(facts, call):
+            continue
+        name = reference.path.rpartition(".")[2]
+        yield Finding(
+            rule="CUF012",
+            span=Span(call.start_byte, call.end_byte),
+            message=f"`{name}` without `fused=True` launches a dozen kernels for each update",
+            captures={"call": call, "name": name},
+        )
+
+
+def _may_place(facts: PythonFacts, programs: Programs) -> bool:
+    """A program that runs by itself and speaks of no device keeps its model on the CPU."""
+    if facts.devices.named or not programs.may_run:
+        return True
+    return any(True for _ in facts.identifiers("device", "to", "gpu"))
+
+
+def _is_chosen(facts: PythonFacts, call: Node) -> bool:
+    given = facts.names.arguments(call)
+    if given.open or any(choice in given.keywords for choice in CHOICES):
+        return True
+    parameters = given.get("params", 0)
+    return parameters is None or stays_on_cpu(facts, parameters)

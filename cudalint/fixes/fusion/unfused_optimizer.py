@@ -1,0 +1,41 @@
+"""Writes `fused=True` into the construction of an optimizer."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from cudalint.facts.respell import insert_last
+from cudalint.model import Finding, Patch, Plan, Refusal
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+    from cudalint.facts.python import PythonFacts
+
+_SPARSE = re.compile(
+    rb"\bsparse\s*=\s*(?!False\b)\w|\bis_sparse\b|SparseAdam"
+    rb"|sparse_(?:grad|param|emb)|(?:grad|param|emb|optim)\w*_sparse"
+)
+_COMPLEX = re.compile(rb"\b(?:cfloat|cdouble|complex64|complex128)\b")
+_OTHERS = re.compile(rb"\b(?:torch_xla|torch_npu|xla|npu|mlu)\b")
+
+
+def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
+    """Prove that nothing in the file makes the fused form raise."""
+    call: Node = finding.captures["call"]
+    if call.has_error:
+        return Refusal("the call has a syntax error")
+    if _SPARSE.search(facts.text):
+        return Refusal("gradients may be sparse, which the fused form refuses")
+    if _COMPLEX.search(facts.text):
+        return Refusal("parameters may be complex, which the fused form refuses")
+    if _OTHERS.search(facts.text):
+        return Refusal("the parameters may be on an accelerator without fused optimizers")
+    return Plan("safe", "Add `fused=True`", finding, facts)
+
+
+def write(plan: Plan) -> Patch:
+    """Append the argument."""
+    arguments = plan.finding.captures["call"].child_by_field_name("arguments")
+    return Patch((insert_last(arguments, "fused=True"),))
