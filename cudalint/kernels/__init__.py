@@ -5,14 +5,29 @@ torch. `kernel_info(name)` says which, and why. Importing the package imports no
 """
 
 from cudalint.kernels._attention.function import attention
+from cudalint.kernels._norms.adaptive import (
+    ada_layer_norm,
+    ada_rms_norm,
+    gated_residual,
+    gated_residual_ada_layer_norm,
+)
+from cudalint.kernels._norms.add_norm import add_layer_norm, add_rms_norm
+from cudalint.kernels._norms.layer_norm import layer_norm
 from cudalint.kernels._rms_norm.function import rms_norm
 from cudalint.kernels._softmax.function import log_softmax, softmax
 from cudalint.kernels.catalogue import KernelInfo, kernel_info, list_kernels
 
 __all__ = [
     "KernelInfo",
+    "ada_layer_norm",
+    "ada_rms_norm",
+    "add_layer_norm",
+    "add_rms_norm",
     "attention",
+    "gated_residual",
+    "gated_residual_ada_layer_norm",
     "kernel_info",
+    "layer_norm",
     "list_kernels",
     "log_softmax",
     "rms_norm",

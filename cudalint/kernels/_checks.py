@@ -27,3 +27,30 @@ def refuse_unless_same_device(function: str, name: str, tensor: Tensor, first: T
 def refuse_unless_float_dtype(function: str, name: str, dtype: torch.dtype) -> None:
     if dtype not in FLOATS:
         raise ValueError(f"{function}: {name} is {dtype}; accepted: None, {ACCEPTED_FLOATS}")
+
+
+def refuse_unless_vector(function: str, name: str, tensor: Tensor, x: Tensor) -> None:
+    """A weight or bias: floating, on x's device, of the size of its last dimension."""
+    refuse_unless_floating(function, name, tensor)
+    refuse_unless_same_device(function, name, tensor, x)
+    if tensor.dim() != 1 or tensor.shape[0] != x.shape[-1]:
+        raise ValueError(
+            f"{function}: {name} has shape {tuple(tensor.shape)}; accepted: ({x.shape[-1]},), the "
+            f"last dimension of x"
+        )
+
+
+def refuse_without_dimensions(function: str, name: str, tensor: Tensor) -> None:
+    if tensor.dim() == 0:
+        raise ValueError(f"{function}: {name} has no dimensions; accepted: at least one")
+
+
+def refuse_bad_cast(function: str, weight: Tensor | None, cast: str, weight_offset: float) -> None:
+    """Of the RMS norms: a known `cast`, and an offset only where it means something."""
+    if cast != "llama" and cast != "late":
+        raise ValueError(f"{function}: cast is {cast!r}; accepted: 'llama' or 'late'")
+    if weight_offset and (cast == "llama" or weight is None):
+        raise ValueError(
+            f"{function}: weight_offset is {weight_offset}; accepted: 0.0, or any number with "
+            f"cast='late' and a weight"
+        )

@@ -46,3 +46,10 @@ def is_transformed() -> bool:
 
 def needs_gradient(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def autocast_float32(x: Tensor, dtype: torch.dtype | None = None) -> torch.dtype:
+    """`dtype`, x's by default; float32 where CUDA's autocast has it for torch.softmax and norms."""
+    dtype = x.dtype if dtype is None else dtype
+    half = dtype == torch.float16 or dtype == torch.bfloat16
+    return torch.float32 if half and x.is_cuda and torch.is_autocast_enabled("cuda") else dtype

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,26 @@ _SOFTMAX = {
         ("dim is not the last", "torch's own: its spatial softmax reads whole sectors already"),
     ),
 }
+_INLINE = "the reference, inline, for inductor to fuse"
+_REFERENCE: dict[str, Any] = {
+    "forward": "the reference",
+    "backward": "torch's own, of the reference",
+    "compiled": _INLINE,
+    "operators": (),
+    "fallbacks": (),
+}
+_ADAPTIVE = _REFERENCE | {
+    "compiled": "one opaque operator: inductor's gradients of chained modulated norms were wrong "
+    "(torch 2.10 to mid-2026)",
+    "operators": ("cudalint::fused_norm", "cudalint::fused_norm_backward"),
+}
 _NO_KERNEL_YET = "the reference: torch's attention has no such option, ours no kernel yet"
 
 _KERNELS = (
+    KernelInfo(name="ada_layer_norm", **_ADAPTIVE),
+    KernelInfo(name="ada_rms_norm", **_ADAPTIVE),
+    KernelInfo(name="add_layer_norm", **_REFERENCE),
+    KernelInfo(name="add_rms_norm", **_REFERENCE),
     KernelInfo(
         name="attention",
         forward="torch.nn.functional.scaled_dot_product_attention",
@@ -63,12 +81,22 @@ _KERNELS = (
             ),
         ),
     ),
+    KernelInfo(name="gated_residual", **_REFERENCE),
+    KernelInfo(name="gated_residual_ada_layer_norm", **_ADAPTIVE),
+    KernelInfo(
+        name="layer_norm",
+        forward="torch.nn.functional.layer_norm",
+        backward="torch's own",
+        compiled="the same, inline",
+        operators=(),
+        fallbacks=(("a weight or bias of another dtype", "the reference"),),
+    ),
     KernelInfo(name="log_softmax", **_SOFTMAX),  # type: ignore[arg-type]
     KernelInfo(
         name="rms_norm",
         forward="Triton; rows of any length",
         backward="Triton; once differentiable; weight gradients summed in two fixed stages",
-        compiled="the reference, inline, for inductor to fuse",
+        compiled=_INLINE,
         operators=("cudalint::rms_norm", "cudalint::rms_norm_backward"),
         fallbacks=(_NO_FLOAT64, _LONG_ROWS),
     ),

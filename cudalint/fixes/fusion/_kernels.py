@@ -12,7 +12,16 @@ if TYPE_CHECKING:
 
 # Functions of ours that run their reference on a GPU too (`kernel_info` says so, and a test holds the
 # two together): they make nothing faster yet, so a fix writes them only where it is asked for by name.
-WITHOUT_KERNEL: frozenset[str] = frozenset()
+WITHOUT_KERNEL = frozenset(
+    {
+        "ada_layer_norm",
+        "ada_rms_norm",
+        "add_layer_norm",
+        "add_rms_norm",
+        "gated_residual",
+        "gated_residual_ada_layer_norm",
+    }
+)
 
 
 class Kernel(NamedTuple):

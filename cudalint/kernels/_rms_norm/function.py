@@ -8,7 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from cudalint.kernels._checks import refuse_unless_floating, refuse_unless_same_device
+from cudalint.kernels._checks import (
+    refuse_bad_cast,
+    refuse_unless_floating,
+    refuse_unless_vector,
+    refuse_without_dimensions,
+)
 from cudalint.kernels._dispatch import (
     MOST_COLUMNS,
     is_transformed,
@@ -77,24 +82,7 @@ def _refuse_bad_arguments(
     x: Tensor, weight: Tensor | None, cast: str, weight_offset: float
 ) -> None:
     refuse_unless_floating("rms_norm", "x", x)
-    if x.dim() == 0:
-        raise ValueError("rms_norm: x has no dimensions; accepted: at least one")
-    if cast != "llama" and cast != "late":
-        raise ValueError(f"rms_norm: cast is {cast!r}; accepted: 'llama' or 'late'")
-    if weight_offset and (cast == "llama" or weight is None):
-        raise ValueError(
-            f"rms_norm: weight_offset is {weight_offset}; accepted: 0.0, or any number with "
-            f"cast='late' and a weight"
-        )
+    refuse_without_dimensions("rms_norm", "x", x)
+    refuse_bad_cast("rms_norm", weight, cast, weight_offset)
     if weight is not None:
-        _refuse_bad_weight(x, weight)
-
-
-def _refuse_bad_weight(x: Tensor, weight: Tensor) -> None:
-    refuse_unless_floating("rms_norm", "weight", weight)
-    refuse_unless_same_device("rms_norm", "weight", weight, x)
-    if weight.dim() != 1 or weight.shape[0] != x.shape[-1]:
-        raise ValueError(
-            f"rms_norm: weight has shape {tuple(weight.shape)}; accepted: ({x.shape[-1]},), the "
-            f"last dimension of x"
-        )
+        refuse_unless_vector("rms_norm", "weight", weight, x)

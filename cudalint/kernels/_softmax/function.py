@@ -12,6 +12,7 @@ from cudalint.kernels._checks import refuse_unless_float_dtype, refuse_unless_fl
 from cudalint.kernels._dispatch import (
     HALF_OR_SINGLE,
     MOST_COLUMNS,
+    autocast_float32,
     is_transformed,
     kernel_runs,
     must_dispatch,
@@ -55,7 +56,7 @@ def log_softmax(x: Tensor, dim: int = -1, *, dtype: torch.dtype | None = None) -
 
 def _normalized(function: str, x: Tensor, dim: int, dtype: torch.dtype | None, log: bool) -> Tensor:
     _refuse_bad_arguments(function, x, dim, dtype)
-    dtype = _autocast_dtype(x) if dtype is None else dtype
+    dtype = autocast_float32(x) if dtype is None else dtype
     last = dim == -1 or dim == x.dim() - 1
     if not _kernel_takes(x, dtype):
         return reference.softmax(x, dim, dtype, log)
@@ -80,12 +81,6 @@ def _kernel_takes(x: Tensor, dtype: torch.dtype) -> bool:
     if not kernel_runs(x) or dtype not in HALF_OR_SINGLE:
         return False
     return x.dim() > 0 and x.shape[-1] <= MOST_COLUMNS
-
-
-def _autocast_dtype(x: Tensor) -> torch.dtype:
-    """What torch.softmax gives: float32 for half inputs where CUDA's autocast is on."""
-    half = x.dtype == torch.float16 or x.dtype == torch.bfloat16
-    return torch.float32 if half and x.is_cuda and torch.is_autocast_enabled("cuda") else x.dtype
 
 
 def _refuse_bad_arguments(function: str, x: Tensor, dim: int, dtype: torch.dtype | None) -> None:
