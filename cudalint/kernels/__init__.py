@@ -5,6 +5,9 @@ torch. `kernel_info(name)` says which, and why. Importing the package imports no
 """
 
 from cudalint.kernels._attention.function import attention
+from cudalint.kernels._cross_entropy.function import cross_entropy
+from cudalint.kernels._glu.function import geglu, geglu_packed, swiglu, swiglu_packed
+from cudalint.kernels._linear_cross_entropy.function import linear_cross_entropy
 from cudalint.kernels._norms.adaptive import (
     ada_layer_norm,
     ada_rms_norm,
@@ -14,6 +17,7 @@ from cudalint.kernels._norms.adaptive import (
 from cudalint.kernels._norms.add_norm import add_layer_norm, add_rms_norm
 from cudalint.kernels._norms.layer_norm import layer_norm
 from cudalint.kernels._rms_norm.function import rms_norm
+from cudalint.kernels._rope.function import apply_rope, rope
 from cudalint.kernels._softmax.function import log_softmax, softmax
 from cudalint.kernels.catalogue import KernelInfo, kernel_info, list_kernels
 
@@ -23,13 +27,21 @@ __all__ = [
     "ada_rms_norm",
     "add_layer_norm",
     "add_rms_norm",
+    "apply_rope",
     "attention",
+    "cross_entropy",
     "gated_residual",
     "gated_residual_ada_layer_norm",
+    "geglu",
+    "geglu_packed",
     "kernel_info",
     "layer_norm",
+    "linear_cross_entropy",
     "list_kernels",
     "log_softmax",
     "rms_norm",
+    "rope",
     "softmax",
+    "swiglu",
+    "swiglu_packed",
 ]

@@ -54,3 +54,23 @@ def refuse_bad_cast(function: str, weight: Tensor | None, cast: str, weight_offs
             f"{function}: weight_offset is {weight_offset}; accepted: 0.0, or any number with "
             f"cast='late' and a weight"
         )
+
+
+def refuse_unless_broadcastable(function: str, **tensors: Tensor) -> None:
+    first, *others = tensors.values()
+    if all([t.shape == first.shape for t in others]):
+        return
+    try:
+        torch.broadcast_shapes(*[t.shape for t in tensors.values()])  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        shapes = ", ".join(f"{name} has shape {tuple(t.shape)}" for name, t in tensors.items())
+        raise ValueError(
+            f"{function}: {shapes}; accepted: shapes that broadcast together"
+        ) from None
+
+
+def refuse_unless_among(function: str, name: str, value: object, accepted: tuple[str, ...]) -> None:
+    if value not in accepted:
+        raise ValueError(
+            f"{function}: {name} is {value!r}; accepted: {', '.join(map(repr, accepted))}"
+        )

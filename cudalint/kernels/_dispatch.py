@@ -53,3 +53,20 @@ def autocast_float32(x: Tensor, dtype: torch.dtype | None = None) -> torch.dtype
     dtype = x.dtype if dtype is None else dtype
     half = dtype == torch.float16 or dtype == torch.bfloat16
     return torch.float32 if half and x.is_cuda and torch.is_autocast_enabled("cuda") else dtype
+
+
+def autocast(x: Tensor) -> Tensor:
+    """`x` as autocast hands it to a matrix product."""
+    device = x.device.type
+    if x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
+        return x
+    return x.to(torch.get_autocast_dtype(device))
+
+
+def result_type(a: Tensor, b: Tensor) -> torch.dtype:
+    """`torch.result_type` of two floating tensors, which torch.compile cannot trace."""
+    if a.dtype == b.dtype or (a.dim() and not b.dim()):
+        return a.dtype
+    if b.dim() and not a.dim():
+        return b.dtype
+    return torch.promote_types(a.dtype, b.dtype)

@@ -58,6 +58,7 @@ _KERNELS = (
     KernelInfo(name="ada_rms_norm", **_ADAPTIVE),
     KernelInfo(name="add_layer_norm", **_REFERENCE),
     KernelInfo(name="add_rms_norm", **_REFERENCE),
+    KernelInfo(name="apply_rope", **_REFERENCE),
     KernelInfo(
         name="attention",
         forward="torch.nn.functional.scaled_dot_product_attention",
@@ -81,8 +82,11 @@ _KERNELS = (
             ),
         ),
     ),
+    KernelInfo(name="cross_entropy", **_REFERENCE),
     KernelInfo(name="gated_residual", **_REFERENCE),
     KernelInfo(name="gated_residual_ada_layer_norm", **_ADAPTIVE),
+    KernelInfo(name="geglu", **_REFERENCE),
+    KernelInfo(name="geglu_packed", **_REFERENCE),
     KernelInfo(
         name="layer_norm",
         forward="torch.nn.functional.layer_norm",
@@ -91,6 +95,7 @@ _KERNELS = (
         operators=(),
         fallbacks=(("a weight or bias of another dtype", "the reference"),),
     ),
+    KernelInfo(name="linear_cross_entropy", **_REFERENCE),
     KernelInfo(name="log_softmax", **_SOFTMAX),  # type: ignore[arg-type]
     KernelInfo(
         name="rms_norm",
@@ -100,7 +105,10 @@ _KERNELS = (
         operators=("cudalint::rms_norm", "cudalint::rms_norm_backward"),
         fallbacks=(_NO_FLOAT64, _LONG_ROWS),
     ),
+    KernelInfo(name="rope", **_REFERENCE),
     KernelInfo(name="softmax", **_SOFTMAX),  # type: ignore[arg-type]
+    KernelInfo(name="swiglu", **_REFERENCE),
+    KernelInfo(name="swiglu_packed", **_REFERENCE),
 )
 
 

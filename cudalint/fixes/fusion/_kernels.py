@@ -18,8 +18,16 @@ WITHOUT_KERNEL = frozenset(
         "ada_rms_norm",
         "add_layer_norm",
         "add_rms_norm",
+        "apply_rope",
+        "cross_entropy",
         "gated_residual",
         "gated_residual_ada_layer_norm",
+        "geglu",
+        "geglu_packed",
+        "linear_cross_entropy",
+        "rope",
+        "swiglu",
+        "swiglu_packed",
     }
 )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from cudalint.kernels._attention import native, reference
 from cudalint.kernels._attention.checks import refuse_bad_arguments
 from cudalint.kernels._attention.masks import Window
 from cudalint.kernels._attention.reference import Options
+from cudalint.kernels._dispatch import autocast
 
 
 def attention(
@@ -82,16 +82,8 @@ def attention(
         attn_mask, dropout_p, is_causal, scale, enable_gqa, bias, softcap, window, alibi_slopes,
         sinks, causal_align,
     )  # fmt: skip
-    query, key, value = _autocast(query), _autocast(key), _autocast(value)
+    query, key, value = autocast(query), autocast(key), autocast(value)
     refuse_bad_arguments(query, key, value, options)
     if native.is_native(options) and key.shape[-2]:
         return native.attention(query, key, value, options)
     return reference.attention(query, key, value, options)
-
-
-def _autocast(x: Tensor) -> Tensor:
-    """`x` as autocast hands it to a matrix product."""
-    device = x.device.type
-    if x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
-        return x
-    return x.to(torch.get_autocast_dtype(device))
