@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cudalint.facts.python import PythonFacts
 
-_FILLED = {"torch.ones": 1.0, "torch.zeros": 0.0}
+_FILLED = {"torch.ones": 1.0, "torch.zeros": 0.0, "torch.new_ones": 1.0, "torch.new_zeros": 0.0}
 _SQUARE = "torch.nn.Transformer.generate_square_subsequent_mask"
 _DEEP = 30
 
@@ -93,7 +93,8 @@ def _plain(value: Value) -> Triangle | None:
 def _filled(value: Value, read: Read) -> Triangle | None:
     """`torch.ones(n, n)`, `torch.full((n, n), fill)`."""
     full = value.op == "torch.full"
-    sizes = list(value.operands[: len(value.operands) - len(value.attrs)])
+    first = value.op.startswith("torch.new_")
+    sizes = list(value.operands[first : len(value.operands) - len(value.attrs)])
     fill = Triangle(_FILLED.get(value.op, 0.0), _FILLED.get(value.op, 0.0))
     if full:
         given = parameters(value, ("size", "fill_value")) or {}
@@ -339,7 +340,7 @@ _STEPS: dict[str, Callable[[float, float], float]] = {
     "mul": _product,
 }
 _READERS: dict[str, Callable[[Value, Read], Triangle | None]] = {
-    **dict.fromkeys(("torch.ones", "torch.zeros", "torch.full"), _filled),
+    **dict.fromkeys((*_FILLED, "torch.full"), _filled),
     **dict.fromkeys(("torch.tril", "torch.triu"), _cut),
     **dict.fromkeys(_STEPS, _combined),
     **dict.fromkeys(("where", "masked_fill"), _chosen),
