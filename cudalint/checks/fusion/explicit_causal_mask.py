@@ -38,7 +38,8 @@ def attend(q, k, v):
 ## Fix safety
 
 Safe for a boolean mask and for one of minus infinity: the same keys take part. Unsafe for a large
-finite number in its place. Statements that only made the mask go; buffers stay, because they may
+finite number in its place, and where the keys come out of a rotary embedding whose tables' shape is
+not in sight. Statements that only made the mask go; buffers stay, because they may
 be keys of a checkpoint.
 
 ## References
@@ -69,4 +70,4 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
             found = causal_mask(facts, graph, call)
             if found is not None and not is_guarded(facts, call.node):
                 span = Span(call.node.start_byte, call.node.end_byte)
-                yield Finding("CUF018", span, MESSAGE, {"call": call, "triangle": found})
+                yield Finding("CUF018", span, MESSAGE, {"call": call, "mask": found})

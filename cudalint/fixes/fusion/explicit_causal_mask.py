@@ -20,12 +20,13 @@ _MASK, _CAUSAL = 3, 5
 
 def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
     call: FusedCall = finding.captures["call"]
-    found: Triangle = finding.captures["triangle"]
+    found: Triangle
+    found, proven = finding.captures["mask"]
     mask = facts.names.arguments(call.node).get("attn_mask", _MASK)
     if mask is None:
         return Refusal("the mask is not among its arguments")
     place = _place(facts, call, mask)
-    exact = found.keeps or found.outside == float("-inf")
+    exact = proven and (found.keeps or found.outside == float("-inf"))
     safety: Safety = "safe" if exact else "unsafe"
     data = {"place": place, "mask": mask}
     return Plan(safety, "Replace the mask by `is_causal=True`", finding, facts, data)

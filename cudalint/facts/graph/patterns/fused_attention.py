@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cudalint.facts.graph.patterns.lengths import positions
 from cudalint.facts.graph.patterns.parameters import parameters
 from cudalint.facts.graph.patterns.triangles import Triangle, triangle
 from cudalint.facts.graph.pool import is_const
@@ -43,27 +44,28 @@ def fused_calls(facts: PythonFacts, graph: Graph) -> Iterator[FusedCall]:
             yield FusedCall(value, node, given)
 
 
-def causal_mask(facts: PythonFacts, graph: Graph, call: FusedCall) -> Triangle | None:
+def causal_mask(facts: PythonFacts, graph: Graph, call: FusedCall) -> tuple[Triangle, bool] | None:
     """The mask of a call, where it is the causal triangle of as many queries as keys.
 
     A mask of n rows and n columns fits n keys and no other number of queries than n. (Where n is
-    1, the one key is all there is to see.)
+    1, the one key is all there is to see.) The second part tells whether the number of keys is
+    proven, or only followed through a rotary embedding.
     """
     mask, key = call.given.get("attn_mask"), call.given.get("key")
     causal = call.given.get("is_causal")
     if mask is None or key is None or (causal is not None and not is_const(causal, False)):
         return None
     found = triangle(facts, graph, mask)
-    if found is None or not (found.keeps or found.adds):
+    if found is None or not (found.keeps or found.adds) or found.rows is not found.columns:
         return None
-    square = found.rows is found.columns
-    return found if square and _is_length(found.rows, key) else None
+    length, proven = positions(key)
+    size = found.rows
+    if size is None or (size is not length and not _is_length(size, key)):
+        return None
+    return found, proven or _is_length(size, key)
 
 
-def _is_length(size: Value | None, key: Value) -> bool:
-    """Whether a size is the number of keys: the dim before the last, of four where it is `[2]`."""
-    if size is None:
-        return False
-    if key.shape is not None and len(key.shape) >= 2:
-        return size is key.shape[-2]
-    return size.op == "size" and size.operands[0] is key and size.attrs in ((-2,), (2,))
+def _is_length(size: Value, key: Value) -> bool:
+    """`k.size(-2)`, or `k.size(2)` of the usual four dims, where nothing says how many it has."""
+    asked = size.op == "size" and key.shape is None and size.operands[0] is key
+    return asked and size.attrs in ((-2,), (2,))
