@@ -159,6 +159,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF004", "hand-written-rms-norm", True, PY, (TORCH,), "safe", within=(ROOT, MEAN)),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
     Rule("CUF018", "explicit-causal-mask", True, PY, (TORCH, (b"scaled_dot_product",), TRIANGLE), "safe"),
+    Rule("CUF020", "conv-bias-before-batchnorm", True, PY, (TORCH, (b"Conv",), (b"BatchNorm",)), "unsafe"),
     Rule("CUN001", "finite-mask-fill", True, PY, (TORCH, MASKED, LARGE), "unsafe", within=(MASKED,)),
     Rule("CUT001", "triton-softmax-without-max", True, PY, ((b"triton",), (b"jit",)), "safe", within=((b"exp(", b"exp2(", b"exp,", b"exp2,", b"exp)"),), severity="error"),
     Rule("CUK001", "unvectorized-global-access", True, CU, ((b"__global__",),), "unsafe"),

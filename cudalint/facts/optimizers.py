@@ -130,6 +130,8 @@ def _leaves_it(facts: PythonFacts, mention: Node) -> bool:
         return False
     if parent.type == "assignment":
         return parent.child_by_field_name("left") == mention
+    if parent.type == "return_statement":
+        return mention.type == "identifier"  # alone, so the steps were made before
     if parent.type == "call":
         return parent.child_by_field_name("function") == mention
     if parent.type != "attribute" or parent.child_by_field_name("object") != mention:

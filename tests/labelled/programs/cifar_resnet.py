@@ -13,7 +13,7 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_planes, planes, stride=1):
         super().__init__()
-        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)  # silent: CUF020 no bias
         self.bn1 = nn.BatchNorm2d(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, stride=1, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
@@ -31,7 +31,7 @@ class ResNet(nn.Module):
     def __init__(self, num_blocks, num_classes=10):
         super().__init__()
         self.in_planes = 64
-        self.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)  # silent: CUF020 no bias
         self.bn1 = nn.BatchNorm2d(64)
         self.layers = nn.Sequential(
             *(self._make_layer(64 * 2**i, n, 1 if i == 0 else 2) for i, n in enumerate(num_blocks))

@@ -23,7 +23,7 @@ class Detector(nn.Module):
         super().__init__()
         widths = (3, 32, 64, 128, 256)
         self.backbone = nn.Sequential(
-            *(nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.SiLU()) for a, b in zip(widths, widths[1:]))
+            *(nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.SiLU()) for a, b in zip(widths, widths[1:]))  # expect: CUF020
         )
         self.head = nn.Conv2d(256, 5 + classes, 1)
 
