@@ -68,11 +68,16 @@ def analyse(
     rules: Iterable[Rule],
     settings: Settings,
     package: PackageFacts,
+    surviving: tuple[Rule, ...] | None = None,
 ) -> Analysis:
-    """Check a source with the rules given; nothing is parsed where none can fire."""
+    """Check a source with the rules given; nothing is parsed where none can fire.
+
+    `surviving` is what the sieve left of them, where it was asked already (see `concerns`).
+    """
     given = tuple(rules)
     selected = [rule for rule in given if source.language in rule.languages]
-    surviving = _surviving(source.text, selected, settings)
+    if surviving is None:
+        surviving = _surviving(source.text, selected, settings)
     if not (
         surviving
         or _suppresses(source.text, source.language, selected, settings)
@@ -96,15 +101,23 @@ def analyse(
     return Analysis(source, facts, tuple(reports), errors)
 
 
-def concerns(text: bytes, language: Language, rules: Iterable[Rule], settings: Settings) -> bool:
-    """Whether a text must be parsed: a rule may fire, or a suppression names one of ours."""
+def concerns(
+    text: bytes, language: Language, rules: Iterable[Rule], settings: Settings
+) -> tuple[Rule, ...] | None:
+    """The rules that may fire on a text; None: it need not be parsed.
+
+    It must be, though none may fire, where a suppression names one of ours or a string holds CUDA.
+    """
     given = tuple(rules)
     selected = [rule for rule in given if language in rule.languages]
-    return (
-        bool(_surviving(text, selected, settings))
+    surviving = _surviving(text, selected, settings)
+    if (
+        surviving
         or _suppresses(text, language, selected, settings)
-        or (language == "python" and bool(_for_strings(text, given)))
-    )
+        or (language == "python" and _for_strings(text, given))
+    ):
+        return surviving
+    return None
 
 
 def _for_strings(text: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from cudalint.rare import Rare
+
 if TYPE_CHECKING:
     from cudalint.facts import Facts
     from cudalint.model import Finding, Language, Patch, Plan, Refusal, Safety, Severity
@@ -32,7 +34,7 @@ FAMILIES = {
 }
 URL = "https://github.com/cudalint/cudalint/blob/main/docs/rules.md#{name}"
 
-Words = tuple[tuple[bytes, ...], ...]
+Words = tuple[tuple[bytes | Rare, ...], ...]
 
 
 class Check(Protocol):
@@ -54,7 +56,7 @@ class Fixer(Protocol):
 class Rule(NamedTuple):
     """A registry line.
 
-    `words`: the sieve's groups; of every group one word must occur in the file. `within`: groups
+    `words`: the sieve's groups; of every group one word must occur in the file, asked in order. `within`: groups
     that must meet in one top-level definition (or in the code between definitions) as well.
     `hot`: only code that runs every step counts, so that definition must be reached from one that
     holds a word of `HOT`.
@@ -100,28 +102,41 @@ class Rule(NamedTuple):
 PY: tuple[Language, ...] = ("python",)
 CU: tuple[Language, ...] = ("cuda",)
 
-_LEADS = tuple(b"%c" % lead for lead in b" ([{=-")
-
 TORCH = (b"torch",)
 CUDA = (b"cuda", b"accelerat")
-# How a large number is written: 10000, 65504, 2**32, 1e9, 3.4E+38, -1.0e9.
-LARGE = (
+# How a large number is written: 10000, 65504, 2**32, 1e9, 3.4E+38. It is taken off, multiplied, a
+# string, or what a name stands for.
+_NUMBER = (
+    rb"(?:\d[\d_]*\.?\d*[eE]\+?\d+|\d[\d_]*000(?:\.\d*)?|655\d\d(?:\.\d*)?|9{4,}\.?\d*"
+    rb"|2\s*\*\*\s*\d+)"
+)
+_LARGE = (
     *(b"000", b"655", b"9999", b"2**", b"2 **"),
     *(b"%d%c" % (digit, letter) for letter in b"eE" for digit in range(10)),
-    *(b".e", b".E"),
+    *(b".e%c" % power for power in b"+123456789"),
+)
+LARGE = (
+    Rare(
+        _LARGE,
+        rb"[-*=]\s*[(+]*\s*%b|(?<![\w.])%b\s*\*[^*]|[\"']-?\d[\d.]*e\d+[\"']" % (_NUMBER, _NUMBER),
+    ),
 )
 # What makes code hot (see facts.loops): a step, a loader, a hook that a framework calls, a decoding
 # loop's choice of a token. The words of `hot-functions` in the settings count beside these.
-HOT = (
-    *(b"no_grad", b"def forward(", b".backward(", b"oader", b".step(", b"_step(", b"_batch("),
-    *(b"inference_mode", b"argmax(", b"multinomial(", b"_batch_start", b"_batch_end", b"_iter("),
-    *(b"_iteration(", b"_dl:", b"_dl)", b" dl:", b"(dl)", b"dls:", b"compute_loss", b"train_one_"),
-    *(b"manual_backward(", b"er_backward(", b"e_backward(", b"optimize_parameters"),
-    b"update_parameters",
+HOT: tuple[bytes | Rare, ...] = (
+    *(b"no_grad", b"inference_mode", b"def forward("),
+    Rare((b"backward(",), rb"\.backward\(|(?:manual|er|e)_backward\("),
+    Rare((b"step(",), rb"[._]step\("),
+    # a loader that is iterated or handed on, and not called
+    Rare((b"oader",), rb"\b(?:in|next)\b[^\n]*oader|oader\w*[ \t]*(?:[,)]|=[^=])"),
+    Rare((b"dl",), rb"[ _]dl[:)]|\(dl\)|dls:"),
+    Rare((b"_batch",), rb"_batch(?:\(|_start|_end)"),
+    *(b"argmax(", b"multinomial(", b"_iter(", b"_iteration(", b"compute_loss", b"train_one_"),
+    *(b"optimize_parameters", b"update_parameters"),
 )
-# Casts where an expression may begin, and what prints: formatting alone is not seen by anybody.
+# Casts, and what prints: formatting alone is not seen by anybody.
 CASTS = (
-    *(lead + cast for cast in (b"float(", b"int(", b"bool(", b"round(") for lead in _LEADS),
+    Rare((b"float(", b"int(", b"bool(", b"round("), rb"(?<![\w.])(?:float|int|bool|round)\("),
     *(b"print(", b".info(", b".debug(", b".warning(", b".log(", b".write(", b"set_description"),
     *(b"set_postfix", b"log_dict", b"log_metrics", b".add_text(", b"tqdm", b"progress"),
 )
@@ -134,9 +149,14 @@ PLACED = (
     *(b".cuda(", b".to(", b"device=", b"device_map", b"Trainer(", b"prepare(", b"set_default"),
     *(b"Fabric(", b"Accelerator("),
 )
+# What runs when a file is started.
+RUNS = (b"__main__", Rare((), rb"^(?:for|while|with|if)\b|^[A-Za-z_][\w.]*\("))
+# `torch.cuda.amp`, by whatever name `torch.cuda` goes.
+AMP = (*(b"cuda.amp", b"cpu.amp", b"cuda import", b"cpu import"), *(b"cuda as ", b"cpu as "))
 # The parts of a root mean square: its root, its mean.
-ROOT = (b"sqrt", b"-0.5", b"- 0.5", b"-.5", b"** 0.5", b"**0.5", b"1/2", b"1 / 2")
+ROOT = (b"sqrt", Rare((b".5",), rb"(?:-|\*\*)\s*0?\.5"), b"1/2", b"1 / 2")
 MEAN = (b"mean", b"sum(")
+SQUARE = (b"pow", b"**", b"square", Rare((b"*",), rb"\b(\w+) ?\* ?\1\b"))
 PRODUCT = (b"matmul", b"@", b"bmm", b"einsum", b"mm(")
 EXP = (b"exp(", b"exp_(")
 TRIANGLE = (b"tril", b"triu", b"subsequent_mask")
@@ -151,12 +171,12 @@ RULES: tuple[Rule, ...] = (
     Rule("CUS004", "scalar-cast-in-step-loop", True, PY, (TORCH,), "unsafe", within=(CASTS,), hot=True),
     Rule("CUD001", "unpinned-dataloader", True, PY, (TORCH,), "safe", within=((b"DataLoader",),)),
     Rule("CUD004", "blocking-host-to-device-copy", True, PY, (TORCH,), "safe", within=((b".to(", b".cuda("),), hot=True),
-    Rule("CUP001", "full-fp32-by-default", True, PY, (TORCH, DEVICE, PLACED), "unsafe", within=(STEP,)),
-    Rule("CUP002", "deprecated-cuda-autocast", True, PY, (TORCH, (b"amp",)), "safe", within=((b"autocast", b"custom_fwd", b"custom_bwd"),)),
-    Rule("CUP003", "deprecated-cuda-gradscaler", True, PY, (TORCH, (b"amp",)), "safe", within=((b"GradScaler",),)),
+    Rule("CUP001", "full-fp32-by-default", True, PY, (TORCH, DEVICE, PLACED, RUNS), "unsafe", within=(STEP,)),
+    Rule("CUP002", "deprecated-cuda-autocast", True, PY, (TORCH, AMP), "safe", within=((b"autocast", b"custom_fwd", b"custom_bwd"),)),
+    Rule("CUP003", "deprecated-cuda-gradscaler", True, PY, (TORCH, AMP), "safe", within=((b"GradScaler",),)),
     Rule("CUF001", "unfused-attention", True, PY, (TORCH,), "safe", within=((b"oftmax(",), PRODUCT)),
     Rule("CUF002", "softmax-without-max", True, PY, (TORCH,), "safe", within=(EXP, (b"sum",)), severity="error"),
-    Rule("CUF004", "hand-written-rms-norm", True, PY, (TORCH,), "safe", within=(ROOT, MEAN)),
+    Rule("CUF004", "hand-written-rms-norm", True, PY, (TORCH,), "safe", within=(ROOT, MEAN, SQUARE)),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
     Rule("CUF018", "explicit-causal-mask", True, PY, (TORCH, (b"scaled_dot_product",), TRIANGLE), "safe"),
     Rule("CUF020", "conv-bias-before-batchnorm", True, PY, (TORCH, (b"Conv",), (b"BatchNorm",)), "unsafe"),

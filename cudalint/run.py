@@ -29,13 +29,18 @@ CHECK_AT_ONCE = 4
 
 
 class Sifted(NamedTuple):
-    """What the first look at a file gave."""
+    """What the first look at a file gave.
+
+    `survives`: it must be parsed; `surviving`: the codes of the rules that may fire, None where a
+    cache knows only that some may.
+    """
 
     size: int = 0
     mtime_ns: int = 0
     digest: str = ""
     bits: Bits = Bits()
     survives: bool = False
+    surviving: tuple[str, ...] | None = None
     error: str = ""
 
 
@@ -63,13 +68,13 @@ def run(
             elif found.survives:
                 known = _known(target, found, facts, cache) if mode == "check" else None
                 if known is None:
-                    tasks.append((found.size, target, facts[_root(target)]))
+                    tasks.append((found.size, target, facts[_root(target)], found.surviving))
                 elif known and edits == "none":
                     results[target.path] = FileResult(target.path, diagnostics=known)
                 elif known:
                     results[target.path] = _with_source(target, known, settings)
         tasks.sort(key=lambda task: -task[0])  # the largest first, so that no worker ends late
-        pool_tasks = [(target, package_facts) for _, target, package_facts in tasks]
+        pool_tasks = [task[1:] for task in tasks]
         done = len(targets) - len(pool_tasks)
         for result in workers.map(work, pool_tasks, CHECK_AT_ONCE, ENOUGH_TO_CHECK):
             results[result.path] = result
@@ -143,8 +148,10 @@ def _sift(target: Target, settings: Settings, digest: bool) -> Sifted:
     bits = package.bits_of(data) if language == "python" else Bits()
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # UTF-16 and 32 hide every word from the sieve
         data = decode(target.path, data, language).text
-    survives = concerns(data, language, settings.rules_for(target.path), settings)
-    return Sifted(size, mtime_ns, key, bits, survives)
+    rules = concerns(data, language, settings.rules_for(target.path), settings)
+    if rules is None:
+        return Sifted(size, mtime_ns, key, bits)
+    return Sifted(size, mtime_ns, key, bits, True, tuple(rule.code for rule in rules))
 
 
 # -- packages -------------------------------------------------------------------------------------
@@ -209,12 +216,15 @@ def _with_source(target: Target, known: tuple[Diagnostic, ...], settings: Settin
 
 
 def _work(
-    task: tuple[Target, PackageFacts], settings: Settings, mode: Mode, edits: Edits
+    task: tuple[Target, PackageFacts, tuple[str, ...] | None],
+    settings: Settings,
+    mode: Mode,
+    edits: Edits,
 ) -> FileResult:
     from cudalint.single import check_file
 
-    target, facts = task
-    return check_file(target, facts, settings, mode, edits)
+    target, facts, surviving = task
+    return check_file(target, facts, settings, mode, edits, surviving)
 
 
 def _remember(

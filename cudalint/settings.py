@@ -99,7 +99,15 @@ class Settings:
         return tuple(rule for rule in registry.RULES if self.states[rule.code] != "off")
 
     def rules_for(self, path: str) -> tuple[Rule, ...]:
-        """The rules for a file: those that are on, less what `per-file-ignores` says of it."""
+        """The rules for a file: those that are on, less what `per-file-ignores` says of it.
+
+        A stub has no bodies that could run: there only comments are looked at.
+        """
+        if path.endswith(".pyi"):
+            return tuple(rule for rule in self._rules_for(path) if rule.by_engine)
+        return self._rules_for(path)
+
+    def _rules_for(self, path: str) -> tuple[Rule, ...]:
         if not self._ignores:
             return self.rules
         name = os.path.basename(path)

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from cudalint.rare import Rare
 from cudalint.registry import HOT
 
 if TYPE_CHECKING:
     from cudalint.registry import Rule, Words
+
+Word = bytes | Rare
 
 _STARTS = (b"\ndef ", b"\nclass ", b"\nasync def ", b"\n@")
 _NAMED = re.compile(rb"^(?:(?:async[ \t]+)?def|class)[ \t]+(\w+)", re.MULTILINE)
@@ -40,11 +44,11 @@ def survivors(
 
     `hot_functions` are the words that count as `HOT` beside the registry's.
     """
-    seen: dict[bytes, bool] = {}
+    seen: dict[Word, bool] = {}
 
-    def occurs(word: bytes) -> bool:
+    def occurs(word: Word) -> bool:
         if word not in seen:
-            seen[word] = word in text
+            seen[word] = _occurs(word, text)
         return seen[word]
 
     hot = _hot(hot_functions)
@@ -70,39 +74,54 @@ def _header(part: bytes) -> int | None:
     return None if row is None else row.end()
 
 
-def _hot(functions: Iterable[str]) -> tuple[bytes, ...]:
+def _hot(functions: Iterable[str]) -> tuple[Word, ...]:
     return (*HOT, *(name.encode() for name in functions))
 
 
-def _holds(words: Words, occurs: Callable[[bytes], bool]) -> bool:
+def _holds(words: Words, occurs: Callable[[Word], bool]) -> bool:
     return all(any(map(occurs, group)) for group in words)
 
 
-def _meet(rule: Rule, parts: list[Part], hot: tuple[bytes, ...]) -> bool:
+def _occurs(word: Word, text: bytes) -> bool:
+    if isinstance(word, bytes):
+        return word in text
+    return word.search(text) is not None
+
+
+def _occurring(text: bytes) -> Callable[[Word], bool]:
+    return partial(_occurs, text=text)
+
+
+def _meet(rule: Rule, parts: list[Part], hot: tuple[Word, ...]) -> bool:
     if next(_places(rule, parts, hot), None) is not None:
         return True
-    return _holds(rule.within, _between(parts).__contains__)
+    return _holds(rule.within, _occurring(_between(parts)))
 
 
-def _places(rule: Rule, parts: list[Part], hot: tuple[bytes, ...]) -> Iterator[Part]:
+def _places(rule: Rule, parts: list[Part], hot: tuple[Word, ...]) -> Iterator[Part]:
     """The parts where a rule's words meet; for a hot rule those that hot code reaches."""
     for part in parts:
-        meets = _holds(rule.within, part.text.__contains__)
+        meets = _holds(rule.within, _occurring(part.text))
         if meets and (not rule.hot or _is_reached(part, parts, hot)):
             yield part
 
 
-def _is_reached(part: Part, parts: list[Part], hot: tuple[bytes, ...]) -> bool:
+def _is_reached(part: Part, parts: list[Part], hot: tuple[Word, ...]) -> bool:
     """Whether a definition holds a hot word, or is named in one that is reached."""
     seen, todo = {part.start}, [part]
     while todo:
         at = todo.pop()
-        if at.name is None or any(word in at.text for word in hot):
+        if at.name is None or any(map(_occurring(at.text), hot)):
             return True
-        callers = [p for p in parts if p.start not in seen and at.name in p.text]
+        callers = [p for p in parts if p.start not in seen and _names(p.text, at.name)]
         seen.update(caller.start for caller in callers)
         todo += callers
     return False
+
+
+def _names(text: bytes, name: bytes) -> bool:
+    """Whether a text holds a name as a whole word."""
+    return name in text and re.search(rb"\b%b\b" % name, text) is not None
 
 
 def _between(parts: list[Part]) -> bytes:

@@ -17,9 +17,17 @@ if TYPE_CHECKING:
 
 
 def check_file(
-    target: Target, package: PackageFacts, settings: Settings, mode: Mode, edits: Edits
+    target: Target,
+    package: PackageFacts,
+    settings: Settings,
+    mode: Mode,
+    edits: Edits,
+    surviving: tuple[str, ...] | None = None,
 ) -> FileResult:
-    """What came of one file; a file that cannot be read or written says so in `errors`."""
+    """What came of one file; a file that cannot be read or written says so in `errors`.
+
+    `surviving`: the codes of the rules that the sieve let through, where it was asked already.
+    """
     try:
         source = _read(target, settings)
     except OSError as error:
@@ -29,7 +37,8 @@ def check_file(
     rules = settings.rules_for(target.path)
     if mode in ("fix", "diff"):
         return _mended(target, source, rules, package, settings, mode, edits)
-    analysis = engine.analyse(source, rules, settings, package)
+    known = None if surviving is None else tuple(r for r in rules if r.code in surviving)
+    analysis = engine.analyse(source, rules, settings, package, known)
     if mode == "add-noqa":
         return _annotated(target, source, analysis)
     found = engine.diagnostics(analysis, settings, edits=edits == "shown")

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import ancestors, leaves, within
+from cudalint.rare import Rare
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -32,7 +33,11 @@ _TORCH = re.compile(
     re.M,
 )
 _TRAINERS = re.compile(rb"\b(?:Seq2Seq|SFT|DPO|GRPO|PPO|Reward)?Trainer\b|\bTrainingArguments\b")
-_WORDS = re.compile(rb"\bcuda\b|\b[aA]ccelerat(?:e|or)\b|\bnccl\b|\bgpus?\b|\bdevice_map\b")
+_WORDS = Rare(
+    (b"cuda", b"ccelerat", b"nccl", b"gpu", b"device_map"),
+    rb"\bcuda\b|\b[aA]ccelerat(?:e|or)\b|\bnccl\b|\bgpus?\b|\bdevice_map\b",
+)
+_CPU = Rare((b"cpu",), rb"\bcpu\b")
 _DEVICE_TEXT = re.compile(r"(?:cuda|gpu)(?::.*)?$")
 _DEVICE_NAME = re.compile(r"(?:^|_)(?:device|dev|devices|gpu|cuda|rank|local_rank)(?:_|\d|$)", re.I)
 _CUDA_CALLS = {
@@ -41,7 +46,17 @@ _CUDA_CALLS = {
     "torch.accelerator.current_device_index",
 }
 # Devices that are not CUDA's: for the rules about CUDA they are as good as the CPU.
-_OTHER_WORDS = re.compile(rb"[\"'](?:xpu|npu|hpu|xla|mlu)\b|\btorch_xla\b|\btorch_npu\b")
+_OTHER_WORDS = Rare(
+    (
+        *(
+            quote + name
+            for quote in (b"'", b'"')
+            for name in (b"xpu", b"npu", b"hpu", b"xla", b"mlu")
+        ),
+        *(b"torch_xla", b"torch_npu"),
+    ),
+    rb"[\"'](?:xpu|npu|hpu|xla|mlu)\b|\btorch_xla\b|\btorch_npu\b",
+)
 _OTHERS = ("mps", "xpu", "npu", "hpu", "tpu", "xla", "meta", "mlu")
 _DEPTH = 20
 
@@ -89,7 +104,7 @@ class Devices:
             return True
         if any(not self._is_demand(node) for node in self.facts.identifiers("is_available")):
             return True
-        if any(self._is_cpu_choice(node) for node in self._words(re.compile(rb"\bcpu\b"))):
+        if any(self._is_cpu_choice(node) for node in self._words(_CPU)):
             return True
         if "device" in self.options or "no_cuda" in self.options or "cuda" in self.options:
             return True
@@ -196,7 +211,7 @@ class Devices:
 
     # -- words --------------------------------------------------------------------------------
 
-    def _words(self, pattern: re.Pattern[bytes]) -> Iterator[Node]:
+    def _words(self, pattern: Rare) -> Iterator[Node]:
         for match in pattern.finditer(self.facts.text):
             node = self.facts.root.descendant_for_byte_range(match.start(), match.end())
             if node is not None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 # A search costs about 0.1 ms for 400 kB, the index 20 ms; most files are asked for few words.
-ENOUGH_SEARCHES = 40
+ENOUGH_SEARCHES = 200
 _WORD = re.compile(rb"[A-Za-z_][A-Za-z_0-9]*")
 _PART = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789")
 

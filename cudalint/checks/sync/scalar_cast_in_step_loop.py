@@ -53,6 +53,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.tensors.tables import REDUCTIONS
 from cudalint.model import Finding, Span
+from cudalint.rare import Rare
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -61,7 +62,10 @@ if TYPE_CHECKING:
 
 _CASTS = ("float", "int", "bool", "round")
 _PERCENT = re.compile(rb"%")
-_FSTRING = re.compile(rb"\b(?:[fF][rR]?|[rR][fF])[\"']")
+_FSTRING = Rare(
+    tuple(letter + quote for letter in (b"f", b"F", b"r", b"R") for quote in (b"'", b'"')),
+    rb"\b(?:[fF][rR]?|[rR][fF])[\"']",
+)
 _STRINGS = ("string", "concatenated_string")
 
 

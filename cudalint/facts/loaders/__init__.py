@@ -12,6 +12,7 @@ from cudalint.facts.loaders.options import Options, Pin
 from cudalint.facts.loaders.spelling import Spelling
 from cudalint.facts.tensors.tables import LOADER, words
 from cudalint.facts.tensors.values import Value, output, sequence
+from cudalint.rare import Rare
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -31,7 +32,10 @@ _PASSES = words("tqdm track log_every islice cycle progress_bar alive_it trange_
 _ITERATES = words("enumerate zip iter list reversed batched")
 _PREPARES = words("prepare prepare_data_loader setup_dataloaders setup")
 _WRAPPER = re.compile(r"[Ll]oader|[Pp]refetch")
-_MOVERS = re.compile(rb"accelerator\.|fabric\.|[pP]refetch|\bdali\b|deepspeed")
+_MOVERS = Rare(
+    (b"accelerator.", b"fabric.", b"refetch", b"dali", b"deepspeed"),
+    rb"accelerator\.|fabric\.|[pP]refetch|\bdali\b|deepspeed",
+)
 _DEPTH = 6
 
 

@@ -16,6 +16,7 @@ from cudalint.facts.loops.steps import Steps
 from cudalint.facts.loops.throttle import Throttle
 from cudalint.facts.tensors.definitions import is_module_class, may_call
 from cudalint.facts.tensors.tables import words
+from cudalint.rare import Rare
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -40,7 +41,7 @@ _STEP_NAME = re.compile(
 _APPLIES = words("map filter sorted max min apply tree_map apply_to_collection tree_map_only")
 _TEST = re.compile(r"^(?:test|main$)")
 _DEFINED = re.compile(rb"^[ \t]*(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
-_LOADER = re.compile(rb"[lL]oader|\bdls?\b|_dls?\b|[pP]refetch")
+_LOADER = Rare((b"oader", b"dl", b"refetch"), rb"[lL]oader|\bdls?\b|_dls?\b|[pP]refetch")
 
 
 class Reason(NamedTuple):

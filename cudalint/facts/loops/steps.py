@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import FUNCTIONS, LOOPS, ancestors, within
 from cudalint.facts.tensors.tables import words
+from cudalint.rare import Rare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ _NO_CALL = words(
     "float modules named_modules children zero_grad requires_grad_ apply save_pretrained compile "
     "get_num_params bfloat16 num_parameters buffers named_buffers items values keys"
 )
-_LOADER_WORD = re.compile(rb"oaders?\b|_dl\b|dls\b|\bdl\b|oader_\w+\b")
+_LOADER_WORD = Rare((b"oader", b"dl"), rb"oaders?\b|_dl\b|dls\b|\bdl\b|oader_\w+\b")
 # How a decoding loop chooses the token that it appends to its input.
 _SAMPLED = re.compile(r"\b(?:argmax|multinomial|topk|sample)\(|\bmax\([^()]*(?:dim=|,)\s*-?\d")
 
