@@ -160,6 +160,7 @@ SQUARE = (b"pow", b"**", b"square", Rare((b"*",), rb"\b(\w+) ?\* ?\1\b"))
 PRODUCT = (b"matmul", b"@", b"bmm", b"einsum", b"mm(")
 EXP = (b"exp(", b"exp_(")
 TRIANGLE = (b"tril", b"triu", b"subsequent_mask")
+CURVES = (b"erf(", b"tanh(", b"igmoid(", b"igmoid_(", b"ndtr(")
 
 # fmt: off
 RULES: tuple[Rule, ...] = (
@@ -177,6 +178,8 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF001", "unfused-attention", True, PY, (TORCH,), "safe", within=((b"oftmax(",), PRODUCT)),
     Rule("CUF002", "softmax-without-max", True, PY, (TORCH,), "safe", within=(EXP, (b"sum",)), severity="error"),
     Rule("CUF004", "hand-written-rms-norm", True, PY, (TORCH,), "safe", within=(ROOT, MEAN, SQUARE)),
+    Rule("CUF004", "hand-written-rms-norm", True, PY, (TORCH,), "safe", within=(ROOT, MEAN)),
+    Rule("CUF007", "hand-written-gelu", True, PY, (TORCH,), "safe", within=(CURVES, (b"*", b".mul", b"multiply"))),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
     Rule("CUF018", "explicit-causal-mask", True, PY, (TORCH, (b"scaled_dot_product",), TRIANGLE), "safe"),
     Rule("CUF020", "conv-bias-before-batchnorm", True, PY, (TORCH, (b"Conv",), (b"BatchNorm",)), "unsafe"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _RESULTS = {"expression_statement", "return_statement"}
 _RUNS = frozenset({"call", "module", "unknown", "random", "index_put", "opaque"})
+_SAYS = frozenset({"builtins.print", "warnings.warn"})
 
 
 class Kept(Exception):
@@ -58,9 +59,16 @@ class Consumption:
 
 
 def consumption(
-    facts: PythonFacts, graph: Graph, result: Value, consumed: Mapping[int, Value]
+    facts: PythonFacts,
+    graph: Graph,
+    result: Value,
+    consumed: Mapping[int, Value],
+    helpers: bool = False,
 ) -> Consumption:
-    """The statements of a match, before it is known which names the fix still needs."""
+    """The statements of a match, before it is known which names the fix still needs.
+
+    `helpers`: calls of functions of the file may be consumed whole; the functions stay.
+    """
     node = result.node
     if graph.opaque is not None:
         raise Kept("the function is too large or too dynamic to be read")
@@ -76,14 +84,30 @@ def consumption(
     for value in consumed.values():
         if value.node is None or value is result:
             continue
+        node = value.node
         if value.body != graph.function:
-            raise Kept("the computation is spread over several functions")
-        place = facts.names.statement(value.node)
+            if not helpers or value.site is None:
+                raise Kept("the computation is spread over several functions")
+            node = value.site
+        place = facts.names.statement(node)
         if place != statement:
             found.removed[place.id] = place
     for place in found.removed.values():
         _check_place(facts, found, place)
+    if helpers:
+        _check_helpers(graph, consumed)
     return found
+
+
+def _check_helpers(graph: Graph, consumed: Mapping[int, Value]) -> None:
+    """A helper whose call goes does nothing but compute what the match consumes."""
+    sites = {value.site.id for value in consumed.values() if value.site is not None}
+    for value in graph.values if sites else ():
+        if value.site is None or value.site.id not in sites or value.id in consumed:
+            continue
+        acts = value.op in _RUNS or value.shared or value.op in _SAYS
+        if acts or any(use.kind == "store" for use in value.uses):
+            raise Kept("a helper does more than compute an intermediate value")
 
 
 def written_name(facts: PythonFacts, node: Node) -> str | None:

@@ -36,7 +36,13 @@ def inline(
     for key, slot in b.env.items():
         if key.startswith(SELF):
             env[key] = slot
-    return _read(b, function, body, env)
+    if b.pool.site is not None:
+        return _read(b, function, body, env)
+    b.pool.site = node
+    try:
+        return _read(b, function, body, env)
+    finally:
+        b.pool.site = None
 
 
 def _read(b: Builder, function: Node, body: Node, env: Environment) -> Slot | None:

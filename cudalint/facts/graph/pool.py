@@ -30,6 +30,7 @@ class Pool:
         self.graph = graph
         self.statement: Node | None = None
         self.body: Node | None = None
+        self.site: Node | None = None  # the outermost call that is being read in place
         self._known: dict[tuple[object, ...], Value] = {}
 
     def make(
@@ -48,12 +49,14 @@ class Pool:
             if known is not None:
                 if known.node is None and node is not None:
                     known.node, known.statement, known.body = node, self.statement, self.body
+                    known.site = self.site
                 return known
         values = self.graph.values
         if len(values) >= LIMIT:
             raise TooLarge
         value = Value(op, operands, attrs, len(values))
         value.node, value.statement, value.body = node, self.statement, self.body
+        value.site = self.site
         values.append(value)
         self._known[key] = value
         self.graph.by_op.setdefault(op, []).append(value)

@@ -32,13 +32,13 @@ class Value:
     `op` names the operation in its one spelling and `attrs` its constants. `node` is the source
     expression of the first evaluation and `statement` where it stands; a value that the one
     spelling needs but the source does not contain has no node. `body` is the function whose code
-    holds the expression: another one than the graph's where a call was inlined. `shape` holds a
-    size per dimension where the rank is known, None for an unknown size.
+    holds the expression: another one than the graph's where a call was inlined, and `site` that call
+    in the graph's own function. `shape` holds a size per dimension where the rank is known, None for an unknown size.
     """
 
     __slots__ = (
         *("attrs", "body", "id", "module", "node", "op", "operands"),
-        *("shape", "shared", "statement", "uses"),
+        *("shape", "shared", "site", "statement", "uses"),
     )
 
     def __init__(
@@ -51,6 +51,7 @@ class Value:
         self.node: Node | None = None
         self.statement: Node | None = None
         self.body: Node | None = None
+        self.site: Node | None = None
         self.shape: Shape | None = None
         self.uses: list[Use] = []
         self.module = False  # the result of calling a submodule, whose hooks can see it

@@ -26,11 +26,13 @@ def planned(
     reads: Iterable[Use],
     spell: Callable[[Renderer], str],
     exact: Callable[[], bool],
+    helpers: bool = False,
 ) -> Plan | Refusal:
     """A plan that writes `spell(…)` in the result's place, or the reason why not.
 
     `reads` look at the header of a consumed value and must go with it; `exact` tells, after
-    spelling, whether the same is computed in every program.
+    spelling, whether the same is computed in every program; with `helpers` calls of the file's own
+    functions may be consumed.
     """
     if target.waits and not facts.settings.fixable_by_name(finding.rule):
         reason = f"`{target.spelling}` has no kernel of its own yet and makes nothing faster"
@@ -44,7 +46,7 @@ def planned(
         return Refusal("the function has a syntax error")
     graph = facts.graphs.of(function)
     try:
-        place = consumption(facts, graph, result, consumed)
+        place = consumption(facts, graph, result, consumed, helpers)
         render = Renderer(facts, graph, place.statement, place.expression, set(place.removed))
         text = spell(render)
         settle(facts, graph, place, consumed, render.names, render.moved)

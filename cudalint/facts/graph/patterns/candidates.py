@@ -100,6 +100,17 @@ def _rows(text: bytes, word: bytes) -> Iterator[bytes]:
         at = text.find(word, end)
 
 
+def helpers(facts: PythonFacts, *groups: Iterable[Word]) -> tuple[bytes, ...]:
+    """The calls `NAME(` of the file's own functions that hold a word of every group."""
+    found = []
+    for function in functions(facts, *groups):
+        name = function.child_by_field_name("name")
+        text = facts.code(name).encode() if name is not None else b"__"
+        if text != b"forward" and not text.startswith(b"__"):
+            found.append(text + b"(")
+    return tuple(dict.fromkeys(found))
+
+
 def attributes(facts: PythonFacts, kind: bytes) -> tuple[bytes, ...]:
     """The calls `self.NAME(` of attributes that hold a module of this kind."""
     if kind not in facts.text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cudalint.facts.guards import is_guarded
@@ -22,6 +23,11 @@ FUSED_NORM = re.compile(
     rb"|_ops\.|custom_ops|torch\.rms_norm",
     re.IGNORECASE,
 )
+FUSED_ACTIVATION = re.compile(
+    rb"F\.(?:gelu|silu|glu)|functional\.(?:gelu|silu|glu)|nn\.(?:GELU|SiLU|GLU)|torch\._C\._nn|fused"
+    rb"|liger|triton|xformers|\bxops\b|apex|kernel|_ops\.|custom_ops|npu_geglu",
+    re.IGNORECASE,
+)
 _CHOICE = re.compile(
     rb"flash|sdpa|fused|xformers|efficient|eager|scripting|tracing|onnx|export|torchscript"
     rb"|slow|naive|vanilla|math",
@@ -36,7 +42,7 @@ _REFERENCE = re.compile(
 _PATTERN = re.compile(r"(?:^|_)pattern(?:_|$)")
 # What a function is called beside a fused one of the same file.
 _BESIDE = re.compile(
-    r"(?:^|_)(?:naive|baseline|eager|slow|unfused|manual|vanilla|standard|py_?torch|torch|native)"
+    r"(?:^|_)(?:naive|baseline|eager|slow|unfused|manual|vanilla|standard|py_?torch|torch|native|python)"
     r"(?:_|$|\d)|(?:Naive|Baseline|Eager|Unfused|Vanilla)(?=[A-Z_]|$)"
 )
 _ENDING = {"return_statement", "raise_statement"}
@@ -139,11 +145,22 @@ def _is_called_so(facts: PythonFacts, function: Node, fused: re.Pattern[bytes]) 
     holder = facts.names.enclosing(function, "class_definition")
     if name is not None and facts.code(name) not in ("forward", "__call__", "__init__"):
         uses = [c for c in facts.calls(facts.code(name)) if not _within(c, function)]
+        uses = uses or list(_mentions(facts, facts.code(name), function))
     elif holder is not None and (name := holder.child_by_field_name("name")) is not None:
         uses = [n for n in facts.identifiers(facts.code(name)) if not _within(n, holder)]
     else:
         return False
     return bool(uses) and all(_has_alternative(facts, use, fused) for use in uses)
+
+
+def _mentions(facts: PythonFacts, name: str, function: Node) -> Iterator[Node]:
+    """Where a function that is never called is chosen: `act = gelu`, `self.act = self._gelu`."""
+    for node in facts.identifiers(name):
+        parent = node.parent
+        member = parent is not None and parent.type == "attribute" and parent.children[0] != node
+        own = member and parent is not None and facts.code(parent.children[0]) in ("self", "cls")
+        if (own or not member) and not _within(node, function):
+            yield node
 
 
 def _within(node: Node, holder: Node) -> bool:
@@ -159,10 +176,22 @@ def is_autograd_function(facts: PythonFacts, function: Node) -> bool:
     )
 
 
+def is_autograd_helper(facts: PythonFacts, function: Node) -> bool:
+    """Whether it is such a step, or the file calls it from nowhere else."""
+    if is_autograd_function(facts, function):
+        return True
+    name = function.child_by_field_name("name")
+    calls = list(facts.calls(facts.code(name))) if name is not None else []
+    return bool(calls) and all(is_autograd_function(facts, call) for call in calls)
+
+
 def is_compiled(facts: PythonFacts, function: Node) -> bool:
     """Whether a function is handed to a compiler that fuses its operations."""
     parent = function.parent
     if parent is None or parent.type != "decorated_definition":
         return False
     marks = [child for child in parent.named_children if child.type == "decorator"]
-    return any(re.search(r"\bcompile\b|jit\.script|jit_fuser", facts.code(mark)) for mark in marks)
+    return any(
+        re.search(r"\bcompile\b|jit\.script|jit_fuser|register_decomposition", facts.code(mark))
+        for mark in marks
+    )
