@@ -182,6 +182,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
     Rule("CUF018", "explicit-causal-mask", True, PY, (TORCH, (b"scaled_dot_product",), TRIANGLE), "safe"),
     Rule("CUF020", "conv-bias-before-batchnorm", True, PY, (TORCH, (b"Conv",), (b"BatchNorm",)), "unsafe"),
+    Rule("CUF019", "attention-weights-computed-unused", True, PY, (TORCH, (b"MultiheadAttention",)), "safe"),
     Rule("CUN001", "finite-mask-fill", True, PY, (TORCH, MASKED, LARGE), "unsafe", within=(MASKED,)),
     Rule("CUT001", "triton-softmax-without-max", True, PY, ((b"triton",), (b"jit",)), "safe", within=((b"exp(", b"exp2(", b"exp,", b"exp2,", b"exp)"),), severity="error"),
     Rule("CUK001", "unvectorized-global-access", True, CU, ((b"__global__",),), "unsafe"),

@@ -40,7 +40,7 @@ def run(
 ) -> Slot:
     """The value of calling torch modules in turn; `path` is how the source names the first."""
     if not slots or keywords or len(slots) > 1:
-        if len(modules) != 1 or not slots:
+        if len(modules) != 1 or not (slots or keywords):
             return unknown(b, node, [], slots, keywords)
         return _other(b, node, modules[0], slots, keywords or {}, path)
     slot = slots[0]

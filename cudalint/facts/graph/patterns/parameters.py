@@ -8,17 +8,19 @@ from cudalint.facts.graph.pool import is_const
 from cudalint.facts.graph.values import Value
 
 
-def parameters(value: Value, names: Sequence[str], skip: int = 0) -> dict[str, Value] | None:
+def parameters(
+    value: Value, names: Sequence[str], attrs: int = 0, operands: int = 0
+) -> dict[str, Value] | None:
     """What a call is given, by parameter; None where `*args` or `**kwargs` may give more.
 
-    The last operands belong to the keywords among the attributes; `skip` leading operands and
-    attributes are no arguments. An explicit None is left out.
+    The last operands belong to the keywords among the attributes; `attrs` attributes and
+    `operands` operands before these are no arguments. An explicit None is left out.
     """
-    keywords = [str(name) for name in value.attrs[skip:]]
-    operands = value.operands[skip:]
-    plain = len(operands) - len(keywords)
-    if plain > len(names) or "**" in keywords or any(v.op == "star" for v in operands):
+    keywords = [str(name) for name in value.attrs[attrs:]]
+    arguments = value.operands[operands:]
+    plain = len(arguments) - len(keywords)
+    if plain > len(names) or "**" in keywords or any(v.op == "star" for v in arguments):
         return None
-    given = dict(zip(names, operands[:plain], strict=False))
-    given.update(zip(keywords, operands[plain:], strict=True))
+    given = dict(zip(names, arguments[:plain], strict=False))
+    given.update(zip(keywords, arguments[plain:], strict=True))
     return {name: v for name, v in given.items() if not is_const(v, None)}
