@@ -1,0 +1,164 @@
+"""Small instances of classes that are only known by their signatures, and inputs for them."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+WIDTH, HEADS, LENGTH, VOCABULARY = 64, 4, 9, 99
+
+# What parameters of these names are given, in configurations, constructors and calls.
+SIZES: dict[str, Any] = {
+    **dict.fromkeys(
+        ("hidden_size", "dim", "width", "embed_dim", "d_model", "n_embd", "normalized_shape",
+         "hidden_dim", "channels", "in_channels", "in_features", "features", "num_features",
+         "embedding_dim", "query_dim", "inner_dim", "input_dim", "d_embed", "embed_dims",
+         "in_chs", "in_dim", "emb_dim", "num_channels", "d_in", "encoder_dim", "decoder_dim"),
+        WIDTH,
+    ),
+    **dict.fromkeys(
+        ("num_attention_heads", "num_heads", "heads", "n_heads", "n_head", "encoder_attention_heads",
+         "decoder_attention_heads", "attention_heads", "num_local_heads", "mamba_num_heads"),
+        HEADS,
+    ),
+    **dict.fromkeys(("num_key_value_heads", "num_kv_heads", "n_kv_heads"), 2),
+    **dict.fromkeys(
+        ("head_dim", "attention_head_dim", "dim_head", "head_size", "d_kv", "kv_channels",
+         "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "d_head", "key_dim", "rotary_dim"),
+        WIDTH // HEADS,
+    ),
+    **dict.fromkeys(
+        ("intermediate_size", "ffn_dim", "d_ff", "moe_intermediate_size", "mlp_dim", "hidden_features",
+         "encoder_ffn_dim", "decoder_ffn_dim", "shared_expert_intermediate_size", "ffn_hidden_size",
+         "intermediate_dim"),
+        96,
+    ),
+    **dict.fromkeys(
+        ("num_hidden_layers", "num_layers", "n_layer", "depth", "n_layers", "encoder_layers",
+         "decoder_layers", "num_decoder_layers", "num_encoder_layers", "num_single_layers"),
+        2,
+    ),
+    **dict.fromkeys(("vocab_size", "vocabulary_size"), VOCABULARY),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
+    **dict.fromkeys(("num_experts_per_tok", "moe_topk", "top_k", "moe_top_k"), 2),
+    **dict.fromkeys(("n_group", "topk_group", "num_expert_group"), 1),
+    **dict.fromkeys(("q_lora_rank", "kv_lora_rank"), 16),
+    **dict.fromkeys(("pad_token_id",), 0),
+    **dict.fromkeys(("bos_token_id", "decoder_start_token_id"), 1),
+    "eos_token_id": 2,
+    "max_position_embeddings": 64,
+    "image_size": 32,
+    "patch_size": 8,
+    "layer_idx": 0,
+    "eps": 1e-5,
+}  # fmt: skip
+
+
+def small(kind: type, **more: Any) -> Any:
+    """An instance with what its constructor names, seeded weights included."""
+    made = kind(**_given(kind, more))
+    if isinstance(made, nn.Module):
+        reseed(made)
+    return made
+
+
+def _given(kind: type, more: dict[str, Any]) -> dict[str, Any]:
+    given = dict(more)
+    hints = _hints(kind)
+    for name, parameter in inspect.signature(kind.__init__).parameters.items():
+        if name in given or name == "self":
+            continue
+        if name in SIZES:
+            given[name] = SIZES[name]
+        elif name.endswith("config") and parameter.default in (inspect.Parameter.empty,):
+            given[name] = configuration(hints[name])
+        elif parameter.default is inspect.Parameter.empty and parameter.kind in (1, 3):
+            given[name] = WIDTH  # a size by another name
+    return given
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    function = function.__init__ if isinstance(function, type) else function
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # names that only a type checker sees
+        return {}
+
+
+def configuration(kind: Any) -> Any:
+    """A small configuration of a transformers model, with small ones for its parts."""
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        kind = next(part for part in typing.get_args(kind) if isinstance(part, type))
+    known = inspect.signature(kind.__init__).parameters
+    given = {name: value for name, value in SIZES.items() if name in known}
+    for name, part in getattr(kind, "sub_configs", {}).items():
+        if isinstance(part, type) and hasattr(part, "model_type") and part.model_type:
+            given[name] = configuration(part)
+    made = kind(**given)
+    made._attn_implementation = "eager"
+    return made
+
+
+def reseed(module: nn.Module) -> None:
+    """Weights that are neither zeros nor ones: gains near one, all others small."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = 0.1 * torch.randn(parameter.shape)
+            parameter.copy_(noise + 1 if parameter.dim() == 1 else noise)
+
+
+def attempts(call: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+    """Keyword arguments for a call, one guess after another."""
+    parameters = dict(inspect.signature(call).parameters)
+    for name in ("self", "kwargs", "args"):
+        parameters.pop(name, None)
+    required = [n for n, p in parameters.items() if p.default is inspect.Parameter.empty]
+    if "input_ids" in parameters:
+        ids = torch.randint(3, VOCABULARY, (2, LENGTH), generator=_generator())
+        yield {"input_ids": ids}
+        if "decoder_input_ids" in parameters:
+            yield {"input_ids": ids, "decoder_input_ids": ids.flip(0)}
+    if "pixel_values" in parameters:
+        yield {"pixel_values": _noise(2, 3, 32, 32)}
+    for first in (
+        (2, LENGTH, WIDTH),
+        (2, WIDTH, 8, 8),
+        (2, 8, 8, WIDTH),
+        (2, WIDTH, 16),
+        (6, WIDTH),
+    ):
+        names = required or list(parameters)[:1]
+        yield {name: _argument(name, first) for name in names}
+
+
+def _argument(name: str, shape: tuple[int, ...]) -> Any:
+    turned = WIDTH // HEADS
+    if name in ("position_embeddings", "image_rotary_emb", "rotary_emb"):
+        angles = _noise(1, LENGTH, turned)
+        return angles.cos(), angles.sin()
+    if name in ("cos", "sin"):
+        return _noise(1, LENGTH, turned)
+    if name in ("q", "k", "v", "query", "key", "value", "query_states", "key_states"):
+        return _noise(2, HEADS, LENGTH, turned)
+    if "mask" in name:
+        return None
+    if name in ("gate", "z") and len(shape) == 3:
+        return _noise(*shape)
+    if name.endswith("_size") or name in ("H", "W", "h", "w"):
+        return 8
+    return _noise(*shape)
+
+
+def _noise(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=_generator())
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(2)
