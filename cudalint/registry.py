@@ -180,6 +180,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF004", "hand-written-rms-norm", True, PY, (TORCH,), "safe", within=(ROOT, MEAN, SQUARE)),
     Rule("CUF007", "hand-written-gelu", True, PY, (TORCH,), "safe", within=(CURVES, (b"*", b".mul", b"multiply"))),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
+    Rule("CUF015", "dequantize-then-matmul", True, PY, (TORCH,), None, within=((b"linear(", *PRODUCT), (b"scale", b"absmax", b"delta", b"dequant"))),
     Rule("CUF017", "pinned-attention-backend", True, PY, (TORCH, (b"sdpa_kernel", b"sdp_kernel", b"enable_flash_sdp")), "safe"),
     Rule("CUF018", "explicit-causal-mask", True, PY, (TORCH, (b"scaled_dot_product",), TRIANGLE), "safe"),
     Rule("CUF020", "conv-bias-before-batchnorm", True, PY, (TORCH, (b"Conv",), (b"BatchNorm",)), "unsafe"),
