@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 NAMESPACE = "cudalint"
 LIBRARY = torch.library.Library(NAMESPACE, "DEF")  # type: ignore[no-untyped-call]
@@ -35,3 +36,27 @@ def differentiate(
         )
 
     torch.library.register_autograd(f"{NAMESPACE}::{function}_backward", refuse, lib=LIBRARY)
+
+
+def transformed(
+    function: str, backward: Callable[..., Any], setup_context: Callable[..., Any]
+) -> type[torch.autograd.Function]:
+    """`function` under torch.func, whose grad does not take the operator's own derivative."""
+
+    class Transformed(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(*inputs: Any) -> Any:
+            return getattr(torch.ops.cudalint, function)(*inputs)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            setup_context(ctx, inputs, output)
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            return backward(ctx, *gradients)
+
+    return Transformed

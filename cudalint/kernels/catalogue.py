@@ -51,6 +51,18 @@ _ADAPTIVE = _REFERENCE | {
     "(torch 2.10 to mid-2026)",
     "operators": ("cudalint::fused_norm", "cudalint::fused_norm_backward"),
 }
+_UNEQUAL = ("gate and up of unequal shapes", "the reference: torch broadcasts them")
+_GLU: dict[str, Any] = {
+    "forward": "Triton",
+    "backward": "Triton; once differentiable",
+    "compiled": _INLINE,
+    "operators": ("cudalint::glu", "cudalint::glu_backward"),
+    "fallbacks": (_NO_FLOAT64, _UNEQUAL),
+}
+_PACKED_GLU = _GLU | {
+    "operators": ("cudalint::glu_packed", "cudalint::glu_packed_backward"),
+    "fallbacks": (_NO_FLOAT64,),
+}
 _NO_KERNEL_YET = "the reference: torch's attention has no such option, ours no kernel yet"
 
 _KERNELS = (
@@ -85,8 +97,8 @@ _KERNELS = (
     KernelInfo(name="cross_entropy", **_REFERENCE),
     KernelInfo(name="gated_residual", **_REFERENCE),
     KernelInfo(name="gated_residual_ada_layer_norm", **_ADAPTIVE),
-    KernelInfo(name="geglu", **_REFERENCE),
-    KernelInfo(name="geglu_packed", **_REFERENCE),
+    KernelInfo(name="geglu", **_GLU),
+    KernelInfo(name="geglu_packed", **_PACKED_GLU),
     KernelInfo(
         name="layer_norm",
         forward="torch.nn.functional.layer_norm",
@@ -107,8 +119,8 @@ _KERNELS = (
     ),
     KernelInfo(name="rope", **_REFERENCE),
     KernelInfo(name="softmax", **_SOFTMAX),  # type: ignore[arg-type]
-    KernelInfo(name="swiglu", **_REFERENCE),
-    KernelInfo(name="swiglu_packed", **_REFERENCE),
+    KernelInfo(name="swiglu", **_GLU),
+    KernelInfo(name="swiglu_packed", **_PACKED_GLU),
 )
 
 

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -64,3 +65,36 @@ def _read(result) -> Compiled:
         ).stdout
     registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", usage).groups()
     return Compiled(result.asm["ptx"], int(stack), int(registers), result.metadata.shared)
+
+
+def specialised(
+    function: Any,
+    constants: dict[str, object],
+    warps: int,
+    dtype: str,
+    arch: int,
+    signature: str = "aligned",
+    levels: int = 1,
+) -> Compiled:
+    """`function` with all pointers of `dtype`, as its launcher specialises it."""
+    names = function.arg_names
+    types = {n: "*fp32" if n == "dw_ptr" else f"*{dtype}" for n in names if n.endswith("_ptr")}
+    types |= {n: "fp32" for n in ("eps", "weight_offset") if n in names}
+    numbers = [n for n in names if n not in types and n.islower()]
+    types |= dict.fromkeys(numbers, "i32")
+    divisible = [n for n in types if types[n] != "fp32" and n != "rows"]
+    flat = [n for n in ("size1", "size2") if n in names and levels == 1]
+    return compile_kernel(
+        function,
+        types,
+        {name: value for name, value in constants.items() if name in names},
+        warps=warps,
+        arch=arch,
+        divisible=divisible if signature == "aligned" else (),
+        ones=numbers if signature == "ones" else flat,
+    )
+
+
+def assert_fits(result: Compiled, arch: int) -> None:
+    assert result.stack == 0, f"{result.stack} bytes of stack: registers are spilled"
+    assert result.shared <= SHARED_LIMIT[arch]

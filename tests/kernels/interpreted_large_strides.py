@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cudalint.kernels._glu import launches as glu_launches
+from cudalint.kernels._glu import reference as glu_reference
 from cudalint.kernels._rms_norm import launches as rms_norm_launches
 from cudalint.kernels._rms_norm import reference as rms_norm_reference
 from cudalint.kernels._softmax import launches as softmax_launches
@@ -57,3 +59,11 @@ def test_rms_norm() -> None:
         expected = rms_norm_reference.rms_norm_backward(x, x, weight, 1e-6, False, 0.0)
         torch.testing.assert_close(ours[0], expected[0])
         torch.testing.assert_close(ours[1], expected[1], rtol=2e-3, atol=2e-3)
+
+
+def test_glu() -> None:
+    gate, up = far_rows(33), far_rows(33)
+    y = glu_launches.forward(gate, up, "silu")
+    torch.testing.assert_close(y, glu_reference.glu(gate, up, "silu"))
+    ours = glu_launches.backward(up, gate, up, "silu", True, True)
+    torch.testing.assert_close(ours, glu_reference.glu_backward(up, gate, up, "silu"))

@@ -15,7 +15,13 @@ from cudalint.kernels._rms_norm import backward_kernels, chunk_kernels, forward_
 from cudalint.kernels._rms_norm import launches as rms_norm
 from cudalint.kernels._softmax import launches as softmax
 from cudalint.kernels._softmax import triton_kernels as softmax_kernels
-from tests.kernels.ahead_of_time import SHARED_LIMIT, Compiled, compile_kernel
+from tests.kernels.ahead_of_time import (
+    SHARED_LIMIT,
+    Compiled,
+    assert_fits,
+    compile_kernel,
+    specialised,
+)
 
 SIZE = {"bf16": 2, "fp16": 2, "fp32": 4}
 COLUMNS = (64, 1024, 3072, 4096, 8192, 16384, 32768, 131072)
@@ -93,41 +99,8 @@ def compiled(
     return specialised(function, constants, blocks.warps, dtype, arch, signature, levels)
 
 
-def specialised(
-    function: Any,
-    constants: dict[str, object],
-    warps: int,
-    dtype: str,
-    arch: int,
-    signature: str = "aligned",
-    levels: int = 1,
-) -> Compiled:
-    """`function` with all pointers of `dtype`, as its launcher specialises it."""
-    names = function.arg_names
-    types = {n: "*fp32" if n == "dw_ptr" else f"*{dtype}" for n in names if n.endswith("_ptr")}
-    types |= {n: "fp32" for n in ("eps", "weight_offset") if n in names}
-    numbers = [n for n in names if n not in types and n.islower()]
-    types |= dict.fromkeys(numbers, "i32")
-    divisible = [n for n in types if types[n] != "fp32" and n != "rows"]
-    flat = [n for n in ("size1", "size2") if n in names and levels == 1]
-    return compile_kernel(
-        function,
-        types,
-        {name: value for name, value in constants.items() if name in names},
-        warps=warps,
-        arch=arch,
-        divisible=divisible if signature == "aligned" else (),
-        ones=numbers if signature == "ones" else flat,
-    )
-
-
 def _two_tiles_fit(blocks: Blocks, size: int, arch: int) -> bool:
     return rms_norm.two_tiles_fit(blocks, 2 * size, SHARED_LIMIT[arch])
-
-
-def assert_fits(result: Compiled, arch: int) -> None:
-    assert result.stack == 0, f"{result.stack} bytes of stack: registers are spilled"
-    assert result.shared <= SHARED_LIMIT[arch]
 
 
 @kernels

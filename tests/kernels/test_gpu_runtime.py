@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -14,26 +13,11 @@ from torch.library import opcheck
 
 from cudalint.kernels import log_softmax, rms_norm, softmax
 from tests.kernels.inputs import guarded_empty
+from tests.kernels.row_wise import ROW_WISE
 
 pytestmark = pytest.mark.gpu
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row-wise function of (x, weight), and the same in torch."""
-
-    ours: Callable[[Tensor, Tensor], Tensor]
-    torchs: Callable[[Tensor, Tensor], Tensor]
-
-
-ROW_WISE = {
-    "softmax": Row(lambda x, w: softmax(x), lambda x, w: torch.softmax(x, -1)),
-    "log_softmax": Row(lambda x, w: log_softmax(x), lambda x, w: torch.log_softmax(x, -1)),
-    "rms_norm": Row(
-        lambda x, w: rms_norm(x, w, 1e-6),
-        lambda x, w: F.rms_norm(x, x.shape[-1:], w, 1e-6),
-    ),
-}
 functions = pytest.mark.parametrize("name", list(ROW_WISE))
 
 
@@ -105,7 +89,7 @@ def test_a_graph_replayed_with_new_data(name: str) -> None:
 @functions
 def test_two_runs_are_bit_equal_and_retain_graph_works(name: str) -> None:
     row, (x, w) = ROW_WISE[name], operands(4096, 999)
-    leaves = [t.requires_grad_() for t in ((x, w) if name == "rms_norm" else (x,))]
+    leaves = [t.requires_grad_() for t in ((x, w) if row.weighted else (x,))]
     y = row.ours(x, w)
     assert torch.equal(y, row.ours(x, w))
     dy = torch.randn_like(y)
@@ -126,7 +110,7 @@ def test_results_share_no_memory_with_inputs(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_nothing_is_written_outside_the_results(name: str, cols: int, dtype: torch.dtype) -> None:
     row, (x, w) = ROW_WISE[name], operands(cols, 3, dtype=dtype)
-    leaves = [t.requires_grad_() for t in ((x, w) if name == "rms_norm" else (x,))]
+    leaves = [t.requires_grad_() for t in ((x, w) if row.weighted else (x,))]
     with guarded_empty() as guards:
         y = row.ours(x, w)
         gradients = torch.autograd.grad(y, leaves, y.detach())
@@ -187,11 +171,7 @@ def test_operator_and_fast_path_are_one(name: str) -> None:
     row, (x, w) = ROW_WISE[name], operands(760)
     x.requires_grad_()
     fast = row.ours(x, w)
-    operator = (
-        torch.ops.cudalint.rms_norm(x, w, 1e-6, False, 0.0)
-        if name == "rms_norm"
-        else torch.ops.cudalint.softmax(x, x.dtype, name == "log_softmax")
-    )
+    operator = row.operator(x, w)
     assert torch.equal(fast, operator)
     dy = torch.randn_like(fast)
     assert torch.equal(torch.autograd.grad(fast, x, dy)[0], torch.autograd.grad(operator, x, dy)[0])

@@ -15,7 +15,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-@pytest.mark.parametrize("module", ["interpreted.py", "interpreted_large_strides.py"])
+@pytest.mark.parametrize(
+    "module", ["interpreted.py", "interpreted_glu.py", "interpreted_large_strides.py"]
+)
 def test_kernels_in_the_interpreter(module: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", HERE / module]

@@ -15,8 +15,18 @@ from torch.library import opcheck
 
 from cudalint import kernels
 from cudalint.fixes.fusion._kernels import WITHOUT_KERNEL
-from cudalint.kernels import kernel_info, list_kernels, log_softmax, rms_norm, softmax
+from cudalint.kernels import (
+    geglu,
+    geglu_packed,
+    kernel_info,
+    list_kernels,
+    log_softmax,
+    rms_norm,
+    softmax,
+    swiglu,
+)
 from cudalint.kernels._dispatch import must_dispatch
+from cudalint.kernels._glu.registration import TransformedGLU, TransformedPackedGLU
 from cudalint.kernels._rms_norm.registration import TransformedRMSNorm
 from cudalint.kernels._softmax.registration import TransformedSoftmax
 
@@ -48,12 +58,34 @@ def test_opcheck_rms_norm(late: bool, weight_dtype: torch.dtype | None) -> None:
         opcheck(OPS.rms_norm_backward, (x, x, weight, 1e-6, late, 0.0, *flags))
 
 
+@pytest.mark.parametrize("kind", ["silu", "gelu", "gelu_tanh"])
+def test_opcheck_glu(kind: str) -> None:
+    gate, up = (torch.randn(3, 4, requires_grad=True) for _ in range(2))
+    for operands in ((gate, up), (gate, up.bfloat16()), (gate, up.detach()), (gate.t(), up.t())):
+        opcheck(OPS.glu, (*operands, kind))
+    opcheck(OPS.glu_packed, (gate, False, kind))
+    opcheck(OPS.glu_packed, (torch.randn(2, 3, 4).transpose(0, 1).requires_grad_(), True, kind))
+    gate, up = gate.detach(), up.detach()
+    for flags in ((True, True), (True, False), (False, True)):
+        opcheck(OPS.glu_backward, (up, gate, up, kind, *flags))
+    opcheck(OPS.glu_packed_backward, (up[:, :2], gate, True, kind))
+
+
 def operator_calls() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]]:
     """Each operator beside its reference, as functions of (x, weight)."""
     return {
         "softmax": (lambda x, w: OPS.softmax(x, x.dtype, False), lambda x, w: softmax(x)),
         "log_softmax": (lambda x, w: OPS.softmax(x, x.dtype, True), lambda x, w: log_softmax(x)),
         "rms_norm": (lambda x, w: OPS.rms_norm(x, w, 1e-6, False, 0.0), rms_norm),
+        "swiglu": (lambda x, w: OPS.glu(x, x * w, "silu"), lambda x, w: swiglu(x, x * w)),
+        "geglu": (
+            lambda x, w: OPS.glu(x * w, x, "gelu_tanh"),
+            lambda x, w: geglu(x * w, x, approximate="tanh"),
+        ),
+        "geglu_packed": (
+            lambda x, w: OPS.glu_packed(torch.cat((x * w, x), -1), False, "gelu"),
+            lambda x, w: geglu_packed(torch.cat((x * w, x), -1), gate_first=False),
+        ),
     }
 
 
@@ -65,7 +97,7 @@ def test_operator_and_reference_agree_with_gradients(name: str) -> None:
     operator, reference = operator_calls()[name]
     x, w = torch.randn(3, 5, requires_grad=True), torch.randn(5, requires_grad=True)
     dy = torch.randn(3, 5)
-    leaves = (x, w) if name == "rms_norm" else (x,)
+    leaves = (x,) if "softmax" in name else (x, w)
     ours, expected = operator(x, w), reference(x, w)
     torch.testing.assert_close(ours, expected)
     for needed in ((x,), leaves, leaves[-1:]):
@@ -99,6 +131,11 @@ def transformed_calls() -> dict[str, Callable[..., Tensor]]:
         "softmax": lambda x, w: TransformedSoftmax.apply(x, x.dtype, False),
         "log_softmax": lambda x, w: TransformedSoftmax.apply(x, x.dtype, True),
         "rms_norm": lambda x, w: TransformedRMSNorm.apply(x, w, 1e-6, False, 0.0),
+        "swiglu": lambda x, w: TransformedGLU.apply(x, x * w, "silu"),
+        "geglu": lambda x, w: TransformedGLU.apply(x * w, x, "gelu_tanh"),
+        "geglu_packed": lambda x, w: TransformedPackedGLU.apply(
+            torch.cat((x * w, x), -1), False, "gelu"
+        ),
     }
 
 

@@ -22,12 +22,8 @@ WITHOUT_KERNEL = frozenset(
         "cross_entropy",
         "gated_residual",
         "gated_residual_ada_layer_norm",
-        "geglu",
-        "geglu_packed",
         "linear_cross_entropy",
         "rope",
-        "swiglu",
-        "swiglu_packed",
     }
 )
 

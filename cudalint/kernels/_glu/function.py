@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from cudalint.kernels._checks import (
@@ -12,7 +14,13 @@ from cudalint.kernels._checks import (
     refuse_unless_floating,
     refuse_unless_same_device,
 )
-from cudalint.kernels._glu import reference
+from cudalint.kernels._dispatch import (
+    is_transformed,
+    kernel_runs,
+    must_dispatch,
+    needs_gradient,
+)
+from cudalint.kernels._glu import reference, registration
 from cudalint.kernels._glu.reference import Kind
 
 Approximate = Literal["none", "tanh"]
@@ -26,9 +34,10 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 
     Shapes: `gate` and `up` of any shapes that broadcast together, any strides; the result has their
     broadcast shape.
-    Dtypes: float32, float16, bfloat16, float64; the result has ``torch.result_type(gate, up)``.
+    Dtypes: float32, float16, bfloat16; float64 and unequal shapes run the reference; the result has
+    ``torch.result_type(gate, up)``, and is contiguous on a GPU.
     Moves: forward 3 × the bytes of `gate`, backward 5 ×. Keeps `gate` and `up` for the backward.
-    Gradients: to `gate` and `up`.
+    Gradients: to `gate` and `up`, once differentiable on a GPU, any order in the reference.
     Compiled: the reference, inline, for inductor to fuse with its neighbours.
     Raises ValueError for tensors that are not floating, on two devices, or of shapes that do not
     broadcast.
@@ -41,9 +50,9 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 def geglu(gate: Tensor, up: Tensor, *, approximate: Approximate = "none") -> Tensor:
     """``gelu(gate) · up``; `approximate` as in ``F.gelu``: by erf ("none") or by tanh ("tanh").
 
-    The two differ by up to 5e-4. Dtypes, shapes, bytes moved, gradients and the behaviour under
-    torch.compile are those of `swiglu`. Raises ValueError as `swiglu` does, and for another
-    `approximate`.
+    The two differ by up to 5e-4. Dtypes (float64 too), shapes, bytes moved, gradients and the
+    behaviour under torch.compile are those of `swiglu`. Raises ValueError as `swiglu` does, and for
+    another `approximate`.
 
     Shazeer, GLU Variants Improve Transformer, 2020, arXiv:2002.05202, section 2, GEGLU.
     """
@@ -57,7 +66,7 @@ def swiglu_packed(x: Tensor, *, gate_first: bool = True) -> Tensor:
     exchanged.
 
     Shapes: `x` (..., 2n), any strides; result (..., n).
-    Dtypes: float32, float16, bfloat16, float64; the result has x's.
+    Dtypes: float32, float16, bfloat16; float64 runs the reference; the result has x's.
     Moves: forward 1.5 × the bytes of `x`, backward 2.5 ×: the gradient is written as one tensor.
     Gradients and the behaviour under torch.compile are those of `swiglu`.
     Raises ValueError for an `x` that is not floating, has no dimensions, or an odd last one.
@@ -87,7 +96,16 @@ def _glu(function: str, gate: Tensor, up: Tensor, kind: Kind) -> Tensor:
     refuse_unless_floating(function, "up", up)
     refuse_unless_same_device(function, "up", up, gate)
     refuse_unless_broadcastable(function, gate=gate, up=up)
-    return reference.glu(gate, up, kind)
+    if torch.compiler.is_compiling() or not registration.kernel_takes(gate, up):
+        return reference.glu(gate, up, kind)
+    y: Tensor = _route(gate, up)(gate, up, kind)
+    return y
+
+
+def _route(gate: Tensor, up: Tensor) -> Callable[..., Any]:
+    if must_dispatch(gate, up):
+        return registration.TransformedGLU.apply if is_transformed() else torch.ops.cudalint.glu
+    return registration.GLU.apply if needs_gradient(gate, up) else registration.run_forward
 
 
 def _packed(function: str, x: Tensor, gate_first: bool, kind: Kind) -> Tensor:
@@ -96,4 +114,14 @@ def _packed(function: str, x: Tensor, gate_first: bool, kind: Kind) -> Tensor:
         raise ValueError(
             f"{function}: x has shape {tuple(x.shape)}; accepted: an even last dimension"
         )
-    return reference.glu_packed(x, gate_first, kind)
+    if torch.compiler.is_compiling() or not kernel_runs(x):
+        return reference.glu_packed(x, gate_first, kind)
+    y: Tensor = _packed_route(x)(x, bool(gate_first), kind)
+    return y
+
+
+def _packed_route(x: Tensor) -> Callable[..., Any]:
+    if must_dispatch(x):
+        operator = torch.ops.cudalint.glu_packed
+        return registration.TransformedPackedGLU.apply if is_transformed() else operator
+    return registration.PackedGLU.apply if needs_gradient(x) else registration.run_packed
