@@ -160,6 +160,7 @@ SQUARE = (b"pow", b"**", b"square", Rare((b"*",), rb"\b(\w+) ?\* ?\1\b"))
 PRODUCT = (b"matmul", b"@", b"bmm", b"einsum", b"mm(")
 EXP = (b"exp(", b"exp_(")
 TRIANGLE = (b"tril", b"triu", b"subsequent_mask")
+UNITS = (b"silu", b"SiLU", b"gelu", b"GELU", b"swish")
 CURVES = (b"erf(", b"tanh(", b"igmoid(", b"igmoid_(", b"ndtr(")
 
 # fmt: off
@@ -179,12 +180,13 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF002", "softmax-without-max", True, PY, (TORCH,), "safe", within=(EXP, (b"sum",)), severity="error"),
     Rule("CUF004", "hand-written-rms-norm", True, PY, (TORCH,), "safe", within=(ROOT, MEAN, SQUARE)),
     Rule("CUF007", "hand-written-gelu", True, PY, (TORCH,), "safe", within=(CURVES, (b"*", b".mul", b"multiply"))),
+    Rule("CUF008", "unfused-gated-activation", True, PY, (TORCH,), "safe", within=(UNITS, (b"*", b".mul", b"multiply"))),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
     Rule("CUF015", "dequantize-then-matmul", True, PY, (TORCH,), None, within=((b"linear(", *PRODUCT), (b"scale", b"absmax", b"delta", b"dequant"))),
     Rule("CUF017", "pinned-attention-backend", True, PY, (TORCH, (b"sdpa_kernel", b"sdp_kernel", b"enable_flash_sdp")), "safe"),
     Rule("CUF018", "explicit-causal-mask", True, PY, (TORCH, (b"scaled_dot_product",), TRIANGLE), "safe"),
-    Rule("CUF020", "conv-bias-before-batchnorm", True, PY, (TORCH, (b"Conv",), (b"BatchNorm",)), "unsafe"),
     Rule("CUF019", "attention-weights-computed-unused", True, PY, (TORCH, (b"MultiheadAttention",)), "safe"),
+    Rule("CUF020", "conv-bias-before-batchnorm", True, PY, (TORCH, (b"Conv",), (b"BatchNorm",)), "unsafe"),
     Rule("CUN001", "finite-mask-fill", True, PY, (TORCH, MASKED, LARGE), "unsafe", within=(MASKED,)),
     Rule("CUT001", "triton-softmax-without-max", True, PY, ((b"triton",), (b"jit",)), "safe", within=((b"exp(", b"exp2(", b"exp,", b"exp2,", b"exp)"),), severity="error"),
     Rule("CUK001", "unvectorized-global-access", True, CU, ((b"__global__",),), "unsafe"),

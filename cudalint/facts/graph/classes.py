@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 _REGISTERING = ("register_buffer", "register_parameter", "add_module", "register_module")
+# What the tables of transformers and diffusers hold under a key.
+_ACTIVATIONS = {
+    **dict.fromkeys(("silu", "swish"), "SiLU"),
+    **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh"), "GELU tanh"),
+    "gelu": "GELU erf",
+}
 
 
 class Module(NamedTuple):
@@ -115,6 +121,8 @@ class Classes:
             return self.modules(value.named_children[0])
         if value.type == "conditional_expression":
             return self._either([value.named_children[0], value.named_children[-1]])
+        if (chosen := self._by_key(value)) is not None:
+            return [Module(chosen, value)]
         if value.type != "call":
             return None
         path = self.facts.names.callee(value) or ""
@@ -130,6 +138,19 @@ class Classes:
                 return None
             found.extend(inner)
         return found
+
+    def _by_key(self, value: Node) -> str | None:
+        """The activation that `ACT2FN["silu"]` or `get_activation("silu")` is."""
+        if value.type not in ("subscript", "call") or len(value.named_children) != 2:
+            return None
+        table, key = value.named_children
+        if key.type == "argument_list" and len(key.named_children) == 1:
+            key = key.named_children[0]
+        name = self.facts.code(table).rpartition(".")[2]
+        wanted = "get_activation" if value.type == "call" else "ACT2FN"
+        if name != wanted or self.facts.names.qualified(table) is None or key.type != "string":
+            return None
+        return _ACTIVATIONS.get(self.facts.code(key).strip("\"'"))
 
     def _registered(self, holder: Node, made: Class) -> None:
         for call in self.facts.calls(*_REGISTERING):

@@ -148,7 +148,8 @@ def _simple(statement: Node) -> bool:
     inner = statement.named_children[0]
     if inner.type == "assignment":
         left, right = inner.child_by_field_name("left"), inner.child_by_field_name("right")
-        plain = left is not None and left.type == "identifier"
+        names = left.named_children if left is not None and left.type == "pattern_list" else [left]
+        plain = all(name is not None and name.type == "identifier" for name in names)
         return plain and right is not None and right.type != "assignment"
     if inner.type == "augmented_assignment":
         left = inner.child_by_field_name("left")
@@ -192,10 +193,18 @@ def settle(
 
 
 def _needed(graph: Graph, found: Consumption, names: Iterable[str]) -> set[int]:
-    """The ids of the bindings that the new text reads."""
-    env = graph.before.get(found.statement.id, {})
-    slots = [env[name] for name in names if name in env]
-    return {id(definition) for slot in slots for definition in slot.definitions}
+    """The ids of the bindings that the new text reads: those before the bindings that go."""
+    needed: set[int] = set()
+    for name in names:
+        slot = graph.before.get(found.statement.id, {}).get(name)
+        while slot is not None:
+            needed.update(id(definition) for definition in slot.definitions)
+            places = [d.statement for d in slot.definitions if d.statement is not None]
+            if not places or any(place.id not in found.removed for place in places):
+                break
+            first = min(places, key=lambda node: node.start_byte)
+            slot = graph.before.get(first.id, {}).get(name)
+    return needed
 
 
 def _add_dead(facts: PythonFacts, graph: Graph, found: Consumption, needed: set[int]) -> None:

@@ -65,6 +65,8 @@ def _run(b: Builder, node: Node, module: Module, slot: Slot, path: str) -> Slot:
         return made
     elif kind in _ACTIVATIONS:
         made = fresh(pool.make(_ACTIVATIONS[kind], (x,), (), node))
+    elif kind in ("GELU erf", "GELU tanh"):
+        made = fresh(pool.make("gelu", (x,), ("tanh",) if kind == "GELU tanh" else (), node))
     elif kind == "GELU":
         given = b.facts.names.arguments(module.call).get("approximate", 0)
         extra = () if given is None else (b.facts.code(given).strip("\"'"),)

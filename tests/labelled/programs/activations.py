@@ -64,3 +64,44 @@ class Attention(nn.Module):
     def forward(self, x):
         weight = torch.sigmoid(self.gate(x))
         return x * weight, weight  # silent: CUF007 a gate
+
+
+class GatedLinear(nn.Module):
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.proj = nn.Linear(width, 2 * hidden)
+        self.gate_proj = nn.Linear(width, hidden)
+        self.up_proj = nn.Linear(width, hidden)
+        self.out = nn.Linear(hidden, width)
+        self.act = nn.SiLU()
+        self.gamma = nn.Parameter(torch.ones(hidden))
+
+    def packed(self, x):
+        x, gate = self.proj(x).chunk(2, dim=-1)
+        return self.out(x * F.gelu(gate))  # expect: CUF008
+
+    def apart(self, x):
+        return self.out(self.act(self.gate_proj(x)) * self.up_proj(x))  # expect: CUF008
+
+    def in_steps(self, x):
+        gate = self.gate_proj(x)
+        up = self.up_proj(x)
+        gate = F.silu(gate)  # expect: CUF008
+        return self.out(gate * up)
+
+    def scaled(self, x):
+        return self.out(F.silu(self.gate_proj(x)) * self.gamma)  # silent: CUF008 a layer's scale
+
+    def masked(self, x, mask):
+        return self.out(F.gelu(self.gate_proj(x)) * mask)  # silent: CUF008 a mask
+
+    def rectified(self, x):
+        return self.out(F.relu(self.gate_proj(x)) * self.up_proj(x))  # silent: CUF008 another unit
+
+    def pooled(self, x):
+        pool = self.gate_proj(x).mean(1, keepdim=True)
+        return self.out(F.silu(pool) * self.up_proj(x))  # silent: CUF008 widened
+
+    def kept(self, x):
+        gate = F.silu(self.gate_proj(x))
+        return self.out(gate * self.up_proj(x)) + self.out(gate)  # silent: CUF008 used elsewhere

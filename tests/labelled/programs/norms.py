@@ -138,7 +138,7 @@ class GatedRMSNorm(nn.Module):
         dtype = x.dtype
         x = x.to(torch.float32)
         if gate is not None:
-            x = x * F.silu(gate.to(torch.float32))
+            x = x * F.silu(gate.to(torch.float32))  # expect: CUF008
         variance = x.pow(2).mean(-1, keepdim=True)  # expect: CUF004
         x = x * torch.rsqrt(variance + self.eps)
         return self.weight * x.to(dtype)

@@ -25,7 +25,12 @@ FUSED_NORM = re.compile(
 )
 FUSED_ACTIVATION = re.compile(
     rb"F\.(?:gelu|silu|glu)|functional\.(?:gelu|silu|glu)|nn\.(?:GELU|SiLU|GLU)|torch\._C\._nn|fused"
-    rb"|liger|triton|xformers|\bxops\b|apex|kernel|_ops\.|custom_ops|npu_geglu",
+    rb"|liger|triton|xformers|\bxops\b|apex|kernel(?!_size)|_ops\.|custom_ops",
+    re.IGNORECASE,
+)
+FUSED_GLU = re.compile(
+    rb"fused|liger|triton|xformers|\bxops\b|apex|kernel(?!_size)|_ops\.|custom_ops|flash_attn"
+    rb"|silu_and_mul|swiglu_?(?:linear|torch|packed)",
     re.IGNORECASE,
 )
 _CHOICE = re.compile(
