@@ -13,17 +13,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from benchmarks.kernels import accuracy, report
-from benchmarks.kernels.cases import Case, cases
+from benchmarks.kernels import accuracy, by_hand, report
+from benchmarks.kernels.case import Call, Case
+from benchmarks.kernels.cases import OPERATIONS, cases
 from benchmarks.kernels.timing import ceilings, gpu_time, host_time
-from cudalint.kernels import attention, rms_norm, softmax
+from cudalint.kernels import apply_rope, attention, cross_entropy, rms_norm, softmax, swiglu
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__)
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
     parser.add_argument("--markdown", type=Path, help="where the table goes, if anywhere")
-    parser.add_argument("--only", default="", help="rms_norm, softmax or attention")
+    parser.add_argument(
+        "--only", nargs="+", default=[], choices=OPERATIONS, help="time these, default: all"
+    )
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("benchmarks.kernels: no CUDA device here")
@@ -33,14 +36,14 @@ def main() -> None:
         arguments.markdown.write_text(report.markdown(result))
 
 
-def measure(only: str) -> dict[str, Any]:
+def measure(only: list[str]) -> dict[str, Any]:
     result = machine(only) | {"ceilings": ceilings(), "rows": []}
     print(result["device"], result["ceilings"], flush=True)
     for case in cases(only):
         result["rows"].append(row := timed(case))
         print(case.operation, case.shape, case.mode, _brief(row), flush=True)
-    result["host"] = host_rows()
-    result["accuracy"] = list(accuracy.rows())
+    result["host"] = host_rows(only)
+    result["accuracy"] = list(accuracy.rows(only))
     return result
 
 
@@ -55,37 +58,53 @@ def timed(case: Case) -> dict[str, Any]:
     }
 
 
-def host_rows() -> list[dict[str, Any]]:
+def host_rows(only: list[str]) -> list[dict[str, Any]]:
     """A call on 1 KB, ours beside the nearest of torch's own."""
     rows = []
     for gradient in (False, True):
-        x, w = (torch.randn(256, device="cuda", requires_grad=gradient) for _ in range(2))
-        q = torch.randn(1, 1, 4, 64, device="cuda", requires_grad=gradient)
-        pairs = {
-            "rms_norm": (lambda x=x, w=w: F.rms_norm(x, (256,), w, 1e-6),
-                         lambda x=x, w=w: rms_norm(x, w)),
-            "softmax": (lambda x=x: torch.softmax(x, -1), lambda x=x: softmax(x)),
-            "attention": (lambda q=q: F.scaled_dot_product_attention(q, q, q),
-                          lambda q=q: attention(q, q, q)),
-        }  # fmt: skip
-        for name, (torchs, ours) in pairs.items():
+        for name, (torchs, ours) in _host_pairs(gradient).items():
+            if only and name not in only:
+                continue
             call = f"{name}, {'with' if gradient else 'without'} gradient"
             rows.append({"call": call, "torch": host_time(torchs), "ours": host_time(ours)})
     return rows
 
 
-def machine(only: str) -> dict[str, Any]:
+def _host_pairs(gradient: bool) -> dict[str, tuple[Call, Call]]:
+    x, w = (torch.randn(256, device="cuda", requires_grad=gradient) for _ in range(2))
+    q = torch.randn(1, 1, 4, 64, device="cuda", requires_grad=gradient)
+    cos, sin = (torch.randn(4, 64, device="cuda") for _ in range(2))
+    logits = torch.randn(4, 64, device="cuda", requires_grad=gradient)
+    target = torch.zeros(4, device="cuda", dtype=torch.int64)
+    return {
+        "rms_norm": (lambda: F.rms_norm(x, (256,), w, 1e-6), lambda: rms_norm(x, w)),
+        "softmax": (lambda: torch.softmax(x, -1), lambda: softmax(x)),
+        "attention": (
+            lambda: F.scaled_dot_product_attention(q, q, q), lambda: attention(q, q, q)
+        ),
+        "glu": (lambda: by_hand.swiglu(x, w), lambda: swiglu(x, w)),
+        "rope": (
+            lambda: by_hand.apply_rope(q, q, cos, sin), lambda: apply_rope(q, q, cos, sin)
+        ),
+        "cross_entropy": (
+            lambda: F.cross_entropy(logits, target), lambda: cross_entropy(logits, target)
+        ),
+    }  # fmt: skip
+
+
+def machine(only: list[str]) -> dict[str, Any]:
     driver = subprocess.run(
         ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
         capture_output=True, text=True, check=False,
     ).stdout.strip()  # fmt: skip
+    options = f" --only {' '.join(only)}" if only else ""
     return {
         "device": torch.cuda.get_device_name(),
         "driver": driver,
         "torch": torch.__version__,
         "triton": _version("triton"),
         "liger": _version("liger-kernel"),
-        "command": f"python -m benchmarks.kernels --json OUT{only and f' --only {only}'}",
+        "command": f"python -m benchmarks.kernels --json OUT{options}",
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
     }
 

@@ -19,9 +19,11 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 CAUSAL = Options(None, 0.0, True, None, False, None, None, None, None, None, "top-left")
 
 
-def rows() -> Iterator[dict[str, object]]:
+def rows(only: list[str]) -> Iterator[dict[str, object]]:
     """Worst row error over the row's norm, for the output and each gradient."""
     for name, (ours, fair, hand, shapes) in _operations().items():
+        if only and name.split()[0] not in only:
+            continue
         for dtype in DTYPES:
             operands = [torch.randn(shape, device="cuda").to(dtype) for shape in shapes]
             errors = _errors(ours, fair, hand, operands)
