@@ -31,14 +31,15 @@ WITHOUT_KERNEL = frozenset(
 class Kernel(NamedTuple):
     """How a function is spelled in the file, its import, and whose it is.
 
-    `asked`: it adds no dependency that the project did not ask for. `waits`: it has no kernel yet.
+    `asked`: it adds no dependency that the project did not ask for. `waits`: what has no kernel
+    yet, empty where it has one.
     """
 
     spelling: str
     need: Need
     source: str
     asked: bool
-    waits: bool = False
+    waits: str = ""
 
 
 def kernel(facts: PythonFacts, name: str, torch: tuple[str, str] | None = None) -> Kernel | None:
@@ -57,7 +58,7 @@ def kernel(facts: PythonFacts, name: str, torch: tuple[str, str] | None = None) 
         module = facts.settings.vendored_path.strip("/").removesuffix(".py").replace("/", ".")
     spelling, need = facts.names.need(module, name)
     asked = facts.settings.kernel_source_set or b"cudalint.kernels" in facts.text
-    return Kernel(spelling, need, source, asked, name in WITHOUT_KERNEL)
+    return Kernel(spelling, need, source, asked, f"`{name}`" if name in WITHOUT_KERNEL else "")
 
 
 def of_torch(facts: PythonFacts, module: str, name: str) -> tuple[str, Need]:

@@ -35,7 +35,7 @@ def planned(
     functions may be consumed.
     """
     if target.waits and not facts.settings.fixable_by_name(finding.rule):
-        reason = f"`{target.spelling}` has no kernel of its own yet and makes nothing faster"
+        reason = f"{target.waits} has no kernel of its own yet and makes nothing faster"
         return Refusal(f"{reason}; `--extend-fixable {finding.rule}` writes it all the same")
     if result.node is None:
         return Refusal("the result is chosen by a branch")

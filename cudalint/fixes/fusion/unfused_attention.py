@@ -29,7 +29,8 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
     except Unfit as reason:
         return Refusal(str(reason))
     if terms.softcap is not None:  # the one step here that `attention` has no kernel for yet
-        target = target._replace(waits=target.source != "torch")
+        waits = "" if target.source == "torch" else "`attention` with a soft cap"
+        target = target._replace(waits=waits)
     return planned(
         finding,
         facts,
