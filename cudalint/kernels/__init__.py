@@ -19,6 +19,7 @@ from cudalint.kernels._norms.layer_norm import layer_norm
 from cudalint.kernels._rms_norm.function import rms_norm
 from cudalint.kernels._rope.function import apply_rope, rope
 from cudalint.kernels._softmax.function import log_softmax, softmax
+from cudalint.kernels._varlen.function import attention_varlen
 from cudalint.kernels.catalogue import KernelInfo, kernel_info, list_kernels
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "add_rms_norm",
     "apply_rope",
     "attention",
+    "attention_varlen",
     "cross_entropy",
     "gated_residual",
     "gated_residual_ada_layer_norm",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cudalint.kernels._dispatch import must_dispatch
+
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 ACCEPTED_FLOATS = "float32, float16, bfloat16 or float64"
 
@@ -74,3 +76,10 @@ def refuse_unless_among(function: str, name: str, value: object, accepted: tuple
         raise ValueError(
             f"{function}: {name} is {value!r}; accepted: {', '.join(map(repr, accepted))}"
         )
+
+
+def can_be_read(tensor: Tensor) -> bool:
+    """Whether a check may look at the values: on the CPU, where that waits for nothing."""
+    if tensor.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return not must_dispatch(tensor)

@@ -94,6 +94,22 @@ _KERNELS = (
             ),
         ),
     ),
+    KernelInfo(
+        name="attention_varlen",
+        forward="torch.nn.attention.varlen, which runs FlashAttention",
+        backward="torch's own",
+        compiled="the same, inline",
+        operators=(),
+        fallbacks=(
+            ("softcap", "a padded batch in `attention`: torch's has no such option"),
+            ("float32, float64", "a padded batch in `attention`: FlashAttention has halves only"),
+            (
+                "widths over 256 or not divisible by 8, values of another width than keys, "
+                "before Ampere",
+                "a padded batch in `attention`, with a mask",
+            ),
+        ),
+    ),
     KernelInfo(name="cross_entropy", **_REFERENCE),
     KernelInfo(name="gated_residual", **_REFERENCE),
     KernelInfo(name="gated_residual_ada_layer_norm", **_ADAPTIVE),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cudalint.kernels._attention.masks import Window
 from cudalint.kernels._attention.reference import Options
 from cudalint.kernels._checks import refuse_unless_floating, refuse_unless_same_device
 
@@ -68,23 +69,30 @@ def _refuse_bad_groups(query: Tensor, key: Tensor, value: Tensor) -> None:
 
 
 def _refuse_bad_numbers(options: Options) -> None:
-    if isinstance(options.scale, Tensor):
-        raise ValueError(
-            "attention: scale is a tensor; accepted: a number (multiply it into query)"
-        )
+    refuse_bad_score_options("attention", options.scale, options.softcap, options.window)
     if not 0.0 <= options.dropout_p <= 1.0:
         raise ValueError(f"attention: dropout_p is {options.dropout_p}; accepted: 0 to 1")
-    if options.softcap is not None and options.softcap <= 0:
-        raise ValueError(f"attention: softcap is {options.softcap}; accepted: None or above 0")
-    window = options.window
-    if window is not None and (len(window) != 2 or min(window) < -1):
-        raise ValueError(
-            f"attention: window is {window}; accepted: (left, right), each 0 or more, or -1 for open"
-        )
     if options.causal_align not in ("top-left", "bottom-right"):
         raise ValueError(
             f"attention: causal_align is {options.causal_align!r}; accepted: 'top-left' or "
             f"'bottom-right'"
+        )
+
+
+def refuse_bad_score_options(
+    function: str, scale: float | None, softcap: float | None, window: Window | None
+) -> None:
+    """Of every function of attention: what turns the products of q and k into scores."""
+    if isinstance(scale, Tensor):
+        raise ValueError(
+            f"{function}: scale is a tensor; accepted: a number (multiply it into query)"
+        )
+    if softcap is not None and softcap <= 0:
+        raise ValueError(f"{function}: softcap is {softcap}; accepted: None or above 0")
+    if window is not None and (len(window) != 2 or min(window) < -1):
+        raise ValueError(
+            f"{function}: window is {window}; accepted: (left, right), each 0 or more, or -1 for "
+            f"open"
         )
 
 
