@@ -183,6 +183,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF008", "unfused-gated-activation", True, PY, (TORCH,), "safe", within=(UNITS, (b"*", b".mul", b"multiply"))),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
     Rule("CUF015", "dequantize-then-matmul", True, PY, (TORCH,), None, within=((b"linear(", *PRODUCT), (b"scale", b"absmax", b"delta", b"dequant"))),
+    Rule("CUF016", "repeated-kv-heads", True, PY, (TORCH, (b"scaled_dot_product",), (b"repeat_interleave", b"expand(", b"repeat_kv")), "safe"),
     Rule("CUF017", "pinned-attention-backend", True, PY, (TORCH, (b"sdpa_kernel", b"sdp_kernel", b"enable_flash_sdp")), "safe"),
     Rule("CUF018", "explicit-causal-mask", True, PY, (TORCH, (b"scaled_dot_product",), TRIANGLE), "safe"),
     Rule("CUF019", "attention-weights-computed-unused", True, PY, (TORCH, (b"MultiheadAttention",)), "safe"),

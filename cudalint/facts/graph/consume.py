@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cudalint.facts.graph.surviving import surviving
 from cudalint.facts.graph.values import Definition, Graph, Value
 
 if TYPE_CHECKING:
@@ -205,6 +206,10 @@ def _needed(graph: Graph, found: Consumption, names: Iterable[str]) -> set[int]:
             first = min(places, key=lambda node: node.start_byte)
             slot = graph.before.get(first.id, {}).get(name)
     return needed
+    """The ids of the bindings that the new text reads, once those that go are gone."""
+    env = surviving(graph, found.statement, found.removed)
+    slots = [env[name] for name in names if name in env]
+    return {id(definition) for slot in slots for definition in slot.definitions}
 
 
 def _add_dead(facts: PythonFacts, graph: Graph, found: Consumption, needed: set[int]) -> None:

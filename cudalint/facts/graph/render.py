@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cudalint.facts.graph.layout import Order, compose, inverse, trimmed
 from cudalint.facts.graph.memory import SELF
 from cudalint.facts.graph.pool import is_number
+from cudalint.facts.graph.surviving import surviving
 from cudalint.facts.graph.tables import words
 from cudalint.facts.graph.values import Environment, Graph, Slot, Value
 
@@ -56,24 +57,7 @@ class Renderer:
     @cached_property
     def env(self) -> Environment:
         """What names hold where the text will stand, once the statements that go are gone."""
-        before = self.graph.before
-        found = dict(before.get(self.statement.id, {}))
-        for name in list(found):
-            slot: Slot | None = found[name]
-            while slot is not None and (gone := self._binding(slot)) is not None:
-                slot = before.get(gone.id, {}).get(name)
-            if slot is None:
-                del found[name]
-            else:
-                found[name] = slot
-        return found
-
-    def _binding(self, slot: Slot) -> Node | None:
-        """The first of the statements that bound a slot, if all of them go."""
-        places = [d.statement for d in slot.definitions]
-        if not places or any(place is None or place.id not in self.gone for place in places):
-            return None
-        return min((p for p in places if p is not None), key=lambda node: node.start_byte)
+        return surviving(self.graph, self.statement, self.gone)
 
     def text(self, value: Value) -> str:
         """The text of a value as an argument."""
