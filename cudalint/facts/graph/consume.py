@@ -194,18 +194,6 @@ def settle(
 
 
 def _needed(graph: Graph, found: Consumption, names: Iterable[str]) -> set[int]:
-    """The ids of the bindings that the new text reads: those before the bindings that go."""
-    needed: set[int] = set()
-    for name in names:
-        slot = graph.before.get(found.statement.id, {}).get(name)
-        while slot is not None:
-            needed.update(id(definition) for definition in slot.definitions)
-            places = [d.statement for d in slot.definitions if d.statement is not None]
-            if not places or any(place.id not in found.removed for place in places):
-                break
-            first = min(places, key=lambda node: node.start_byte)
-            slot = graph.before.get(first.id, {}).get(name)
-    return needed
     """The ids of the bindings that the new text reads, once those that go are gone."""
     env = surviving(graph, found.statement, found.removed)
     slots = [env[name] for name in names if name in env]
