@@ -110,14 +110,14 @@ _NUMBER = (
     rb"(?:\d[\d_]*\.?\d*[eE]\+?\d+|\d[\d_]*000(?:\.\d*)?|655\d\d(?:\.\d*)?|9{4,}\.?\d*"
     rb"|2\s*\*\*\s*\d+)"
 )
-_LARGE = (
+NUMBER_WORDS = (
     *(b"000", b"655", b"9999", b"2**", b"2 **"),
     *(b"%d%c" % (digit, letter) for letter in b"eE" for digit in range(10)),
     *(b".e%c" % power for power in b"+123456789"),
 )
 LARGE = (
     Rare(
-        _LARGE,
+        NUMBER_WORDS,
         rb"[-*=]\s*[(+]*\s*%b|(?<![\w.])%b\s*\*[^*]|[\"']-?\d[\d.]*e\d+[\"']" % (_NUMBER, _NUMBER),
     ),
 )
@@ -153,6 +153,14 @@ PLACED = (
 RUNS = (b"__main__", Rare((), rb"^(?:for|while|with|if)\b|^[A-Za-z_][\w.]*\("))
 # `torch.cuda.amp`, by whatever name `torch.cuda` goes.
 AMP = (*(b"cuda.amp", b"cpu.amp", b"cuda import", b"cpu import"), *(b"cuda as ", b"cpu as "))
+# Weights in integers: their dtype, else their name.
+NARROW = (
+    *(b"int8", b"int4", b"int32", b"CharTensor", b"ByteTensor"),
+    Rare(
+        (b"eight", b"EIGHT", b"int_data", b"w_int", b"quantized_w"),
+        rb"(?i)qweight|weight_(?:int|packed)|(?:int|packed|quant\w*)_weight|w_int[48]|int_data|quantized_w",
+    ),
+)
 # The parts of a root mean square: its root, its mean.
 ROOT = (b"sqrt", Rare((b".5",), rb"(?:-|\*\*)\s*0?\.5"), b"1/2", b"1 / 2")
 MEAN = (b"mean", b"sum(")
@@ -182,7 +190,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF007", "hand-written-gelu", True, PY, (TORCH,), "safe", within=(CURVES, (b"*", b".mul", b"multiply"))),
     Rule("CUF008", "unfused-gated-activation", True, PY, (TORCH,), "safe", within=(UNITS, (b"*", b".mul", b"multiply"))),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
-    Rule("CUF015", "dequantize-then-matmul", True, PY, (TORCH,), None, within=((b"linear(", *PRODUCT), (b"scale", b"absmax", b"delta", b"dequant"))),
+    Rule("CUF015", "dequantize-then-matmul", True, PY, (TORCH, NARROW), None, within=((b"linear(", *PRODUCT), (b"scale", b"absmax", b"delta", b"dequant"))),
     Rule("CUF016", "repeated-kv-heads", True, PY, (TORCH, (b"scaled_dot_product",), (b"repeat_interleave", b"expand(", b"repeat_kv")), "safe"),
     Rule("CUF017", "pinned-attention-backend", True, PY, (TORCH, (b"sdpa_kernel", b"sdp_kernel", b"enable_flash_sdp")), "safe"),
     Rule("CUF018", "explicit-causal-mask", True, PY, (TORCH, (b"scaled_dot_product",), TRIANGLE), "safe"),

@@ -25,6 +25,8 @@ from cudalint.facts.mask_products import (
     like,
     makes_ones,
 )
+from cudalint.rare import Rare
+from cudalint.registry import NUMBER_WORDS
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -34,9 +36,10 @@ if TYPE_CHECKING:
 LARGE = 1e4
 LEAST = 1e3  # between the two only what plainly is a mask counts
 # Numbers as people write them for this; the sieve's words in the registry are parts of these.
-_NUMBER = re.compile(
+_NUMBER = Rare(
+    NUMBER_WORDS,
     rb"(?<![\w.])(?:\d[\d_]*\.?\d*[eE]\+?\d+|[\d_]+000(?:\.\d*)?|655\d\d(?:\.\d*)?|9{4,}\.?\d*"
-    rb"|2\s*\*\*\s*\d+)|[\"']-?\d[\d.]*e\d+[\"']"
+    rb"|2\s*\*\*\s*\d+)|[\"']-?\d[\d.]*e\d+[\"']",
 )
 _DEPTH = 3
 _TRIANGLES = {"triu", "tril", "triu_", "tril_"}

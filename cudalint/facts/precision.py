@@ -6,17 +6,32 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from cudalint.rare import Rare
+
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.python import PythonFacts
 
-_WORDS = re.compile(
+_WORDS = Rare(
+    (
+        *(b"autocast", b"cale", b"amp", b"AMP", b"16", b"32", b"recision", b"half", b"64"),
+        *(
+            b"ouble",
+            b"HalfTensor",
+            b"dtype",
+            b"load_in_",
+            b"quantization",
+            b"BitsAnd",
+            b"8",
+            b"GPTQ",
+        ),
+    ),
     rb"autocast|[gG]rad_?[sS]caler|\bamp\b|_amp\b|\bamp_|\bAMP|_AMP\b|float16|\bf16\b|[fF][pP]_?16"
     rb"|[bB][fF]16|[tT][fF]32|float32_matmul|matmul_precision|fp32_precision|[mM]ixed_?[pP]recision"
     rb"|\bhalf\b|float64|\bdouble\b|DoubleTensor|HalfTensor|set_default_dtype|load_in_[48]bit"
     rb"|quantization_config|BitsAndBytes|\bfp8|float8|torch_dtype|(?:weight|param|compute|model)_dtype"
-    rb"|ptdtype|precision_plugin|--precision|--dtype|GPTQ"
+    rb"|ptdtype|precision_plugin|--precision|--dtype|GPTQ",
 )
 # Calls that make or reduce values, whatever the model is made of.
 _VALUES = {

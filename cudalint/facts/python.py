@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cudalint.facts import Facts
-from cudalint.facts.words import Words
+from cudalint.facts.words import Words, places
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -78,6 +79,16 @@ class PythonFacts(Facts):
         found = [node for word in words for node in self._words.nodes(word.encode())]
         found.sort(key=lambda node: node.start_byte)
         yield from found
+
+    def places(self, word: bytes | re.Pattern[bytes]) -> list[int]:
+        """Where a word or a pattern occurs in the bytes, in order."""
+        if (known := self._places.get(word)) is None:
+            known = self._places[word] = list(places(self.text, word))
+        return known
+
+    @cached_property
+    def _places(self) -> dict[bytes | re.Pattern[bytes], list[int]]:
+        return {}
 
     @cached_property
     def _words(self) -> Words:

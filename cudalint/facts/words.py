@@ -15,6 +15,17 @@ _WORD = re.compile(rb"[A-Za-z_][A-Za-z_0-9]*")
 _PART = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789")
 
 
+def places(text: bytes, word: bytes | re.Pattern[bytes]) -> Iterator[int]:
+    """Where a word or a pattern occurs in a text, in order."""
+    if not isinstance(word, bytes):
+        yield from (match.start() for match in word.finditer(text))
+        return
+    at = text.find(word)
+    while at >= 0:
+        yield at
+        at = text.find(word, at + len(word))
+
+
 class Words:
     """The identifier nodes of one text by their spelling."""
 

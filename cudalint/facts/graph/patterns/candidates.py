@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ PRODUCTS: tuple[Word, ...] = (b"matmul", b"bmm", b"einsum", b".mm(", _OPERATOR)
 PRODUCT_NAMES = (b"matmul", b"bmm", b"einsum")
 SOFTMAX = (b"oftmax(",)
 _DEF, _CLASS = re.compile(rb"def[ \t]"), re.compile(rb"class[ \t]")
+_ASSIGNED = re.compile(rb"self\.(\w+)\s*(?::[^=\n]*)?=([^\n]*)$", re.MULTILINE)
 _ALIAS = rb"\b\w*%s\w*\s+as\s+(\w+)|^\s*(\w+)\s*=\s*[\w.]*%s\w*\s*$"
 
 
@@ -30,9 +32,11 @@ def functions(facts: PythonFacts, *groups: Iterable[Word]) -> Iterator[Node]:
 
     Sought in the rows of the text: the tree is asked only for those that hold all words.
     """
-    places = [_places(facts.text, group) for group in groups]
-    if not all(places):
-        return
+    places = []
+    for group in groups:
+        places.append(sorted(at for word in group for at in facts.places(word)))
+        if not places[-1]:
+            return
     for start, end in _definitions(facts.text):
         if not all(_within(positions, start, end) for positions in places):
             continue
@@ -44,15 +48,18 @@ def functions(facts: PythonFacts, *groups: Iterable[Word]) -> Iterator[Node]:
             yield node
 
 
-def _definitions(text: bytes) -> Iterator[tuple[int, int]]:
+@lru_cache(maxsize=1)  # many rules ask one text, in turn
+def _definitions(text: bytes) -> list[tuple[int, int]]:
     """Where the `def`s stand, and where at the latest their functions end: at the next header that
     is indented no deeper."""
+    made = []
     found = [header for word in (_DEF, _CLASS) for header in _headers(text, word)]
     found.sort()
     for at, (start, indent, is_function) in enumerate(found):
         if is_function:
             end = next((s for s, i, _ in islice(found, at + 1, None) if i <= indent), len(text))
-            yield start, end
+            made.append((start, end))
+    return made
 
 
 def _headers(text: bytes, word: re.Pattern[bytes]) -> Iterator[tuple[int, int, bool]]:
@@ -67,12 +74,6 @@ def _headers(text: bytes, word: re.Pattern[bytes]) -> Iterator[tuple[int, int, b
 def _within(positions: list[int], start: int, end: int) -> bool:
     at = bisect_left(positions, start)
     return at < len(positions) and positions[at] < end
-
-
-def _places(text: bytes, group: Iterable[Word]) -> list[int]:
-    """Where the words of a group stand, in order."""
-    patterns = [re.compile(re.escape(word)) if isinstance(word, bytes) else word for word in group]
-    return sorted(match.start() for pattern in patterns for match in pattern.finditer(text))
 
 
 def aliases(facts: PythonFacts, *names: bytes) -> tuple[bytes, ...]:
@@ -116,9 +117,10 @@ def attributes(facts: PythonFacts, kind: bytes) -> tuple[bytes, ...]:
     if kind not in facts.text:
         return ()
     found = []
-    for match in re.finditer(
-        rb"^\s*self\.(\w+)\s*(?::[^=\n]*)?=([^\n]*)$", facts.text, re.MULTILINE
-    ):
+    for match in _ASSIGNED.finditer(facts.text):
+        start = facts.text.rfind(b"\n", 0, match.start()) + 1
+        if facts.text[start : match.start()].strip():
+            continue
         value = match.group(2)
         if value.rstrip().endswith((b"(", b"[")):
             value += facts.text[match.end() : match.end() + 200].partition(b"self.")[0]
