@@ -170,6 +170,10 @@ EXP = (b"exp(", b"exp_(")
 TRIANGLE = (b"tril", b"triu", b"subsequent_mask")
 UNITS = (b"silu", b"SiLU", b"gelu", b"GELU", b"swish")
 CURVES = (b"erf(", b"tanh(", b"igmoid(", b"igmoid_(", b"ndtr(")
+# What a norm cannot be written without: the name of its class or function, or its root.
+NORM = (b"Norm", b"norm(", *ROOT)
+# `1 + scale`, in the file: a helper may hold it.
+ONE_MORE = (b"1 +", b"1+", b"+ 1", b"+1", b"1.0 +", b"1.0+", b"1. +", b"1.+", b"add(1")
 
 # fmt: off
 RULES: tuple[Rule, ...] = (
@@ -187,9 +191,11 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF001", "unfused-attention", True, PY, (TORCH,), "safe", within=((b"oftmax(",), PRODUCT)),
     Rule("CUF002", "softmax-without-max", True, PY, (TORCH,), "safe", within=(EXP, (b"sum",)), severity="error"),
     Rule("CUF004", "hand-written-rms-norm", True, PY, (TORCH,), "safe", within=(ROOT, MEAN, SQUARE)),
+    Rule("CUF005", "hand-written-layer-norm", True, PY, (TORCH,), "safe", within=(ROOT, (b"var", b"mean", b"sum("))),
     Rule("CUF007", "hand-written-gelu", True, PY, (TORCH,), "safe", within=(CURVES, (b"*", b".mul", b"multiply"))),
     Rule("CUF008", "unfused-gated-activation", True, PY, (TORCH,), "safe", within=(UNITS, (b"*", b".mul", b"multiply"))),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
+    Rule("CUF014", "unfused-adaptive-norm", True, PY, (TORCH, ONE_MORE), "safe", within=(NORM,)),
     Rule("CUF015", "dequantize-then-matmul", True, PY, (TORCH, NARROW), None, within=((b"linear(", *PRODUCT), (b"scale", b"absmax", b"delta", b"dequant"))),
     Rule("CUF016", "repeated-kv-heads", True, PY, (TORCH, (b"scaled_dot_product",), (b"repeat_interleave", b"expand(", b"repeat_kv")), "safe"),
     Rule("CUF017", "pinned-attention-backend", True, PY, (TORCH, (b"sdpa_kernel", b"sdp_kernel", b"enable_flash_sdp")), "safe"),

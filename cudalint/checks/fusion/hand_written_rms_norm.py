@@ -56,21 +56,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.candidates import aliases, functions
-from cudalint.facts.graph.patterns.deliberate import (
-    FUSED_NORM,
-    is_autograd_function,
-    is_compiled,
-    is_deliberate,
-)
-from cudalint.facts.graph.patterns.norms import RmsNorm, rms_norms
+from cudalint.facts.graph.patterns.norms import rms_norms
+from cudalint.facts.graph.patterns.outermost import norms_by_hand
 from cudalint.facts.python import PythonFacts
-from cudalint.model import Finding, Span
-
-if TYPE_CHECKING:
-    from tree_sitter import Node
+from cudalint.model import Finding
 
 ROOT = (b"sqrt", b"-0.5", b"- 0.5", b"-.5", b"** 0.5", b"**0.5", b"1/2", b"1 / 2")
 MEAN = (b"mean", b"sum")
@@ -82,30 +73,9 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
         return
     roots = (*ROOT, *aliases(facts, b"sqrt"))
     for function in functions(facts, roots, MEAN):
-        if not SQUARE.search(facts.text, function.start_byte, function.end_byte):
-            continue
-        for norm in rms_norms(facts.graphs.of(function)):
-            span = _span(norm, function)
-            if span is not None and not _is_wanted(facts, norm, function):
+        if SQUARE.search(facts.text, function.start_byte, function.end_byte):
+            for norm, span in norms_by_hand(facts, function, rms_norms):
                 yield Finding("CUF004", span, _message(facts), {"norm": norm})
-
-
-def _span(norm: RmsNorm, function: Node) -> Span | None:
-    """From the first consumed operation to the result, where both stand in this function."""
-    node, start = norm.result.node, norm.first(function)
-    if start is None:
-        return None
-    if node is None or norm.result.body != function:
-        ends = [v.node.end_byte for v in norm.consumed.values() if v.node and v.body == function]
-        return None if norm.result.node is not None else Span(start.start_byte, max(ends))
-    return Span(min(start.start_byte, node.start_byte), node.end_byte)
-
-
-def _is_wanted(facts: PythonFacts, norm: RmsNorm, function: Node) -> bool:
-    node = norm.first(function)
-    if node is None or is_autograd_function(facts, function) or is_compiled(facts, function):
-        return True
-    return is_deliberate(facts, node, FUSED_NORM)
 
 
 def _message(facts: PythonFacts) -> str:

@@ -88,7 +88,7 @@ def _tensor_method(
 def _of_self(b: Builder, node: Node, name: str) -> Slot:
     """`self.name(…)`: a torch submodule, a method of the file, or something unknown."""
     holder = b.holder
-    if holder is not None and f"self.{name}" not in b.env:
+    if holder is not None and not _is_rebound(b, name):
         method = b.classes.method(holder, name)
         if method is not None:
             slots, keywords = arguments(b, node)
@@ -109,6 +109,8 @@ def _of_self(b: Builder, node: Node, name: str) -> Slot:
             path = b.facts.names.qualified(value) or ""
             if path.startswith("torch.") and path[6:].rpartition(".")[2].islower():
                 return named(b, node, path)
+        if value is not None and _makes_norm(b, value):
+            return _norm(b, node, name)
     else:
         known = True
     target = ex.load_self(b, name, None)
@@ -116,6 +118,30 @@ def _of_self(b: Builder, node: Node, name: str) -> Slot:
     if not known:
         forget_self(b)  # perhaps a method of a base
     return unknown(b, node, [target] if known else [], slots, keywords, f"self.{name}")
+
+
+def _is_rebound(b: Builder, name: str) -> bool:
+    """Whether the function itself may have given `self.name` another value."""
+    slot = b.env.get(f"self.{name}")
+    return slot is not None and not (slot.value.op == "self" and slot.value.attrs[0] == name)
+
+
+def _makes_norm(b: Builder, value: Node) -> bool:
+    """Whether a constructor is called a norm: of a tensor alone, it writes nothing."""
+    called = value.child_by_field_name("function") if value.type == "call" else None
+    return called is not None and tables.NORM_CLASS.search(b.facts.code(called)) is not None
+
+
+def _norm(b: Builder, node: Node, name: str) -> Slot:
+    target = ex.load_self(b, name, None)
+    slots, keywords = arguments(b, node)
+    if len(slots) != 1 or keywords:
+        return unknown(b, node, [target], slots, keywords, f"self.{name}")
+    operands = (target.value, slots[0].value)
+    made = b.pool.make("call", operands, (f"self.{name}",), node, unique=True)
+    made.shape = slots[0].value.shape
+    made.module = True
+    return fresh(made)
 
 
 def _local(b: Builder, node: Node, function: Node) -> Slot:

@@ -70,10 +70,10 @@ def consumption(
 
     `helpers`: calls of functions of the file may be consumed whole; the functions stay.
     """
-    node = result.node
+    node = graph.node_of(result) if helpers else result.node
     if graph.opaque is not None:
         raise Kept("the function is too large or too dynamic to be read")
-    if node is None or result.body != graph.function:
+    if node is None or not (helpers or result.body == graph.function):
         raise Kept("the computation is spread over several functions")
     statement = facts.names.statement(node)
     if statement.type not in _RESULTS or statement.parent is None:

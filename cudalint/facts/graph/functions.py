@@ -43,6 +43,9 @@ def named(b: Builder, node: Node, path: str) -> Slot:
         return made or pure(b, node, "einsum", slots, keywords)
     if name == "exists":
         return _exists(b, node)
+    if module == "cudalint.kernels" and name.islower():
+        slots, keywords = arguments(b, node)
+        return pure(b, node, path, slots, keywords, unique=True)
     if path.startswith(tables.HARMLESS_MODULES) or module in ("operator",):
         slots, keywords = arguments(b, node)
         return pure(b, node, path, slots, keywords)

@@ -40,9 +40,12 @@ def inline(
         return _read(b, function, body, env)
     b.pool.site = node
     try:
-        return _read(b, function, body, env)
+        made = _read(b, function, body, env)
     finally:
         b.pool.site = None
+    if made is not None:
+        b.graph.returned.append((node, made.value))
+    return made
 
 
 def _read(b: Builder, function: Node, body: Node, env: Environment) -> Slot | None:

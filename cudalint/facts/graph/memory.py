@@ -144,11 +144,18 @@ def phi(b: Builder, test: Value, a: Value, c: Value, node: Node | None = None) -
         return a
     if test.op == "not":
         return phi(b, test.operands[0], c, a, node)
+    if test.op == "is_none" and _is_part(test.operands[0]):
+        return c
     made = b.pool.make("phi", (test, a, c), (), node)
     if made.shape is None and a.shape is not None and a.rank == c.rank:
         pairs = zip(a.shape, c.shape or (), strict=True)
         made.shape = tuple([x if x is y else None for x, y in pairs])
     return made
+
+
+def _is_part(value: Value) -> bool:
+    """Whether a value is a part of a tensor that was taken apart, and so never None."""
+    return value.op == "index" and value.operands[0].op in ("chunk", "split", "unbind")
 
 
 def blur(b: Builder, names: Iterable[str], reason: str, node: Node) -> None:

@@ -67,6 +67,19 @@ def _reduced(b: Builder, call: Call, value: Value) -> Slot:
     return fresh(both)
 
 
+@handles("var_mean", "std_mean")
+def _with_mean(b: Builder, call: Call) -> Slot | None:
+    """`var, mean = torch.var_mean(…)`: both, spelled as they are alone."""
+    x = call.input
+    if x is None:
+        return None
+    first = Call(call.node, call.name.partition("_")[0], call.slots, call.keywords)
+    spread, dims = _reduced(b, first, x.value), dims_of(b, call)
+    mean = b.pool.make("mean", (x.value,), (dims, spread.value.attrs[1]), call.node)
+    mean.shape = mean.shape or spread.value.shape
+    return b.tuple_of([spread, fresh(mean)], call.node)
+
+
 def _unbiased(call: Call) -> object:
     given = call.get(2, "unbiased", "correction")
     return True if given is None else bool(constant(given))

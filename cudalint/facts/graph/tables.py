@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def words(text: str) -> frozenset[str]:
     """A set of names, written as one text."""
@@ -152,5 +154,7 @@ HARMLESS_MODULES = (
     "inspect.",
     "os.",
 )
+# What classes of norms are called.
+NORM_CLASS = re.compile(r"(Layer|RMS|Rms)Norm$")
 SELF_MUTATORS = words("delattr setattr vars")
 REFLECTION = words("eval exec globals locals")

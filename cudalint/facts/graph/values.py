@@ -181,8 +181,9 @@ Environment = dict[str, Slot]
 class Graph:
     """The values of one function.
 
-    `opaque` says why the graph was given up, `before` what each name holds when a statement starts
-    and `definitions` which bindings a statement makes.
+    `opaque` says why the graph was given up, `before` what each name holds when a statement starts,
+    `definitions` which bindings a statement makes, and `returned` the calls of helpers that were
+    read in place, with what they gave back.
     """
 
     function: Node
@@ -191,6 +192,7 @@ class Graph:
     before: dict[int, Environment] = field(default_factory=dict)
     definitions: dict[int, list[Definition]] = field(default_factory=dict)
     by_op: dict[str, list[Value]] = field(default_factory=dict)
+    returned: list[tuple[Node, Value]] = field(default_factory=list)
 
     def of(self, *ops: str) -> Iterator[Value]:
         """The values of these operations in order of evaluation."""
@@ -199,6 +201,12 @@ class Graph:
             return
         found = [value for op in ops for value in self.by_op.get(op, ())]
         yield from sorted(found, key=lambda value: value.id)
+
+    def node_of(self, value: Value) -> Node | None:
+        """The expression of this function that a value is: its own, or the call that returns it."""
+        if value.body == self.function or value.node is None:
+            return value.node
+        return next((node for node, made in self.returned if made is value), None)
 
     def uses(self, value: Value) -> list[Use]:
         """What uses a value; a join that nothing reads is no use."""

@@ -13,6 +13,8 @@ from cudalint.fixes.fusion._write import freed, replaced
 from cudalint.model import Finding, Patch, Plan, Refusal, Safety
 
 if TYPE_CHECKING:
+    from tree_sitter import Node
+
     from cudalint.facts.graph.values import Use, Value
     from cudalint.facts.python import PythonFacts
 
@@ -27,19 +29,21 @@ def planned(
     spell: Callable[[Renderer], str],
     exact: Callable[[], bool],
     helpers: bool = False,
+    function: Node | None = None,
 ) -> Plan | Refusal:
     """A plan that writes `spell(…)` in the result's place, or the reason why not.
 
     `reads` look at the header of a consumed value and must go with it; `exact` tells, after
     spelling, whether the same is computed in every program; with `helpers` calls of the file's own
-    functions may be consumed.
+    functions may be consumed. `function` is the one that is rewritten: the result may stand in a
+    helper that it calls.
     """
     if target.waits and not facts.settings.fixable_by_name(finding.rule):
         reason = f"{target.waits} has no kernel of its own yet and makes nothing faster"
         return Refusal(f"{reason}; `--extend-fixable {finding.rule}` writes it all the same")
     if result.node is None:
         return Refusal("the result is chosen by a branch")
-    function = facts.names.enclosing(result.node, "function_definition")
+    function = function or facts.names.enclosing(result.node, "function_definition")
     if function is None:
         return Refusal("it stands outside of a function")
     if function.has_error:

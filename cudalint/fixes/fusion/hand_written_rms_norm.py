@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.conditions import Condition
-from cudalint.facts.graph.patterns.norms import RmsNorm, narrow
+from cudalint.facts.graph.patterns.norms import HandNorm, narrow
 from cudalint.facts.graph.render import Renderer
 from cudalint.facts.graph.unfit import Unfit
 from cudalint.fixes.fusion._kernels import Kernel, kernel
 from cudalint.fixes.fusion._plan import patched, planned
+from cudalint.fixes.fusion._vectors import is_no_vector
 from cudalint.fixes.fusion._write import call
 from cudalint.model import Finding, Patch, Plan, Refusal
 
@@ -22,12 +23,14 @@ _TORCH = ("torch.nn.functional", "rms_norm")
 
 
 def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
-    norm: RmsNorm = finding.captures["norm"]
+    norm: HandNorm = finding.captures["norm"]
     target = kernel(facts, "rms_norm", _TORCH)
     assert target is not None  # torch has one
     reason = _misfit(norm)
     if reason is not None:
         return Refusal(reason)
+    if is_no_vector(facts, norm.result, norm.weight):
+        return Refusal("the weight has several dims")
     return planned(
         finding,
         facts,
@@ -44,7 +47,7 @@ def write(plan: Plan) -> Patch:
     return patched(plan)
 
 
-def _misfit(norm: RmsNorm) -> str | None:
+def _misfit(norm: HandNorm) -> str | None:
     """What the fused function would compute differently."""
     if norm.used:
         return "an intermediate value is used elsewhere"
@@ -60,13 +63,13 @@ def _misfit(norm: RmsNorm) -> str | None:
     return None
 
 
-def _is_exact(facts: PythonFacts, norm: RmsNorm) -> bool:
+def _is_exact(facts: PythonFacts, norm: HandNorm) -> bool:
     if norm.cast == "none":
         return norm.offset == 0.0 and _only_takes_float32(facts, norm)
     return True
 
 
-def _only_takes_float32(facts: PythonFacts, norm: RmsNorm) -> bool:
+def _only_takes_float32(facts: PythonFacts, norm: HandNorm) -> bool:
     """Whether a helper like `_norm(self, x)` is only ever called with `x.float()`."""
     node = norm.result.node
     function = facts.names.enclosing(node, "function_definition") if node is not None else None
@@ -83,7 +86,7 @@ def _passes_float32(facts: PythonFacts, call: Node) -> bool:
     return text.endswith((".float()", ".to(torch.float32)", ".to(torch.float)"))
 
 
-def _text(target: Kernel, norm: RmsNorm, render: Renderer) -> str:
+def _text(target: Kernel, norm: HandNorm, render: Renderer) -> str:
     x, weight = render.text(norm.x), _weight(norm, render)
     eps = render.text(norm.eps) if norm.eps is not None else "0.0"
     if target.source == "torch":
@@ -95,7 +98,7 @@ def _text(target: Kernel, norm: RmsNorm, render: Renderer) -> str:
     return call(render.facts, render.expression, target.spelling, given)
 
 
-def _weight(norm: RmsNorm, render: Renderer) -> str | None:
+def _weight(norm: HandNorm, render: Renderer) -> str | None:
     if norm.weight is None:
         return None
     text = render.text(norm.weight)
@@ -108,7 +111,7 @@ def _weight(norm: RmsNorm, render: Renderer) -> str | None:
 
 
 def _torch(
-    target: Kernel, norm: RmsNorm, render: Renderer, x: str, weight: str | None, eps: str
+    target: Kernel, norm: HandNorm, render: Renderer, x: str, weight: str | None, eps: str
 ) -> str:
     """torch's function multiplies by the weight before it rounds: Llama's order is two steps."""
     shape = f"({render.atom(norm.x)}.shape[-1],)"

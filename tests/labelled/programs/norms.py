@@ -87,7 +87,7 @@ class ManualLayerNorm(nn.Module):
         self.gamma, self.beta = nn.Parameter(torch.ones(n)), nn.Parameter(torch.zeros(n))
 
     def forward(self, x):
-        u = x.mean(-1, keepdim=True)
+        u = x.mean(-1, keepdim=True)  # expect: CUF005
         s = (x - u).pow(2).mean(-1, keepdim=True)  # silent: CUF004 the mean is taken off: a layer norm
         x = (x - u) / torch.sqrt(s + 1e-12)
         return self.gamma * x + self.beta
