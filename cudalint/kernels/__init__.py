@@ -6,6 +6,8 @@ torch. `kernel_info(name)` says which, and why. Importing the package imports no
 
 from cudalint.kernels._attention.function import attention
 from cudalint.kernels._cross_entropy.function import cross_entropy
+from cudalint.kernels._decode.caches import KVCache, PagedKVCache
+from cudalint.kernels._decode.function import decode_attention, paged_decode_attention
 from cudalint.kernels._glu.function import geglu, geglu_packed, swiglu, swiglu_packed
 from cudalint.kernels._linear_cross_entropy.function import linear_cross_entropy
 from cudalint.kernels._norms.adaptive import (
@@ -23,7 +25,9 @@ from cudalint.kernels._varlen.function import attention_varlen
 from cudalint.kernels.catalogue import KernelInfo, kernel_info, list_kernels
 
 __all__ = [
+    "KVCache",
     "KernelInfo",
+    "PagedKVCache",
     "ada_layer_norm",
     "ada_rms_norm",
     "add_layer_norm",
@@ -32,6 +36,7 @@ __all__ = [
     "attention",
     "attention_varlen",
     "cross_entropy",
+    "decode_attention",
     "gated_residual",
     "gated_residual_ada_layer_norm",
     "geglu",
@@ -41,6 +46,7 @@ __all__ = [
     "linear_cross_entropy",
     "list_kernels",
     "log_softmax",
+    "paged_decode_attention",
     "rms_norm",
     "rope",
     "softmax",

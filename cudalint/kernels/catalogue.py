@@ -65,7 +65,25 @@ _PACKED_GLU = _GLU | {
 }
 _NO_KERNEL_YET = "the reference: torch's attention has no such option, ours no kernel yet"
 
+_FORWARD_ONLY: dict[str, Any] = {
+    "backward": "none: forward only",
+    "compiled": "the same, inline",
+    "operators": (),
+}
+
 _KERNELS = (
+    KernelInfo(
+        name="KVCache",
+        forward="torch's index_put_, in place",
+        **_FORWARD_ONLY,
+        fallbacks=(),
+    ),
+    KernelInfo(
+        name="PagedKVCache",
+        forward="torch's index_put_, in place; pages are taken and released on the device",
+        **_FORWARD_ONLY,
+        fallbacks=(),
+    ),
     KernelInfo(name="ada_layer_norm", **_ADAPTIVE),
     KernelInfo(name="ada_rms_norm", **_ADAPTIVE),
     KernelInfo(name="add_layer_norm", **_REFERENCE),
@@ -111,6 +129,13 @@ _KERNELS = (
         ),
     ),
     KernelInfo(name="cross_entropy", **_REFERENCE),
+    KernelInfo(
+        name="decode_attention",
+        forward="torch.nn.functional.scaled_dot_product_attention, behind a mask where lengths are "
+        "given",
+        **_FORWARD_ONLY,
+        fallbacks=(("softcap", _NO_KERNEL_YET), ("window, without lengths", _NO_KERNEL_YET)),
+    ),
     KernelInfo(name="gated_residual", **_REFERENCE),
     KernelInfo(name="gated_residual_ada_layer_norm", **_ADAPTIVE),
     KernelInfo(name="geglu", **_GLU),
@@ -125,6 +150,12 @@ _KERNELS = (
     ),
     KernelInfo(name="linear_cross_entropy", **_REFERENCE),
     KernelInfo(name="log_softmax", **_SOFTMAX),  # type: ignore[arg-type]
+    KernelInfo(
+        name="paged_decode_attention",
+        forward="the reference: pages are gathered into rows first",
+        **_FORWARD_ONLY,
+        fallbacks=(),
+    ),
     KernelInfo(
         name="rms_norm",
         forward="Triton; rows of any length",

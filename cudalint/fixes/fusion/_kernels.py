@@ -23,6 +23,7 @@ WITHOUT_KERNEL = frozenset(
         "gated_residual",
         "gated_residual_ada_layer_norm",
         "linear_cross_entropy",
+        "paged_decode_attention",
         "rope",
     }
 )
