@@ -22,16 +22,20 @@ class Rows(NamedTuple):
 
 
 def rows_of(*tensors: Tensor) -> Rows | None:
-    """How to step through the rows of all `tensors` together; None where that takes more levels."""
+    """How to step through the rows of all `tensors` together; None where that takes more levels.
+
+    Their leading dimensions are the same; their last ones need not be.
+    """
+    strides: list[int] = []
     if all([t.is_contiguous() for t in tensors]):
-        columns = tensors[0].shape[-1]
-        return Rows(1, (1, 1), (0, 0, columns) * len(tensors))
+        for t in tensors:
+            strides += (0, 0, t.shape[-1])
+        return Rows(1, (1, 1), tuple(strides))
     merged = _merge_leading(tensors)
     if len(merged) > MOST_LEVELS:
         return None
     absent = MOST_LEVELS - len(merged)
     sizes = [1] * absent + [size for size, _ in merged]
-    strides: list[int] = []
     for index in range(len(tensors)):
         strides += [0] * absent + [steps[index] for _, steps in merged]
     return Rows(max(len(merged), 1), (sizes[1], sizes[2]), tuple(strides))

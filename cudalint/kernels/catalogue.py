@@ -63,6 +63,17 @@ _PACKED_GLU = _GLU | {
     "operators": ("cudalint::glu_packed", "cudalint::glu_packed_backward"),
     "fallbacks": (_NO_FLOAT64,),
 }
+_ROPE: dict[str, Any] = {
+    "forward": "Triton; q and k in one launch",
+    "backward": "Triton; q and k in one launch; once differentiable",
+    "compiled": _INLINE,
+    "operators": ("cudalint::apply_rope", "cudalint::apply_rope_backward"),
+    "fallbacks": (
+        _NO_FLOAT64,
+        ("cos or sin that require a gradient", "the reference: the kernel has none for them"),
+        ("cos and sin that enlarge q or k", "the reference: torch broadcasts them"),
+    ),
+}
 _NO_KERNEL_YET = "the reference: torch's attention has no such option, ours no kernel yet"
 
 _FORWARD_ONLY: dict[str, Any] = {
@@ -88,7 +99,7 @@ _KERNELS = (
     KernelInfo(name="ada_rms_norm", **_ADAPTIVE),
     KernelInfo(name="add_layer_norm", **_REFERENCE),
     KernelInfo(name="add_rms_norm", **_REFERENCE),
-    KernelInfo(name="apply_rope", **_REFERENCE),
+    KernelInfo(name="apply_rope", **_ROPE),
     KernelInfo(
         name="attention",
         forward="torch.nn.functional.scaled_dot_product_attention",
@@ -164,7 +175,7 @@ _KERNELS = (
         operators=("cudalint::rms_norm", "cudalint::rms_norm_backward"),
         fallbacks=(_NO_FLOAT64, _LONG_ROWS),
     ),
-    KernelInfo(name="rope", **_REFERENCE),
+    KernelInfo(name="rope", **_ROPE),
     KernelInfo(name="softmax", **_SOFTMAX),  # type: ignore[arg-type]
     KernelInfo(name="swiglu", **_GLU),
     KernelInfo(name="swiglu_packed", **_PACKED_GLU),

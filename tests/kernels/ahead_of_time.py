@@ -75,6 +75,7 @@ def specialised(
     arch: int,
     signature: str = "aligned",
     levels: int = 1,
+    ones: tuple[str, ...] = (),
 ) -> Compiled:
     """`function` with all pointers of `dtype`, as its launcher specialises it."""
     names = function.arg_names
@@ -82,8 +83,8 @@ def specialised(
     types |= {n: "fp32" for n in ("eps", "weight_offset") if n in names}
     numbers = [n for n in names if n not in types and n.islower()]
     types |= dict.fromkeys(numbers, "i32")
-    divisible = [n for n in types if types[n] != "fp32" and n != "rows"]
-    flat = [n for n in ("size1", "size2") if n in names and levels == 1]
+    divisible = [n for n in types if types[n] != "fp32" and not n.endswith("rows")]
+    flat = [n for n in names if n.endswith(("size1", "size2")) and levels == 1]
     return compile_kernel(
         function,
         types,
@@ -91,7 +92,7 @@ def specialised(
         warps=warps,
         arch=arch,
         divisible=divisible if signature == "aligned" else (),
-        ones=numbers if signature == "ones" else flat,
+        ones=numbers if signature == "ones" else [*flat, *ones],
     )
 
 

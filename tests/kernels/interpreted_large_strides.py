@@ -12,6 +12,9 @@ from cudalint.kernels._glu import launches as glu_launches
 from cudalint.kernels._glu import reference as glu_reference
 from cudalint.kernels._rms_norm import launches as rms_norm_launches
 from cudalint.kernels._rms_norm import reference as rms_norm_reference
+from cudalint.kernels._rope import launches as rope_launches
+from cudalint.kernels._rope import reference as rope_reference
+from cudalint.kernels._rope.reference import Form
 from cudalint.kernels._softmax import launches as softmax_launches
 from cudalint.kernels._softmax import reference as softmax_reference
 
@@ -67,3 +70,13 @@ def test_glu() -> None:
     torch.testing.assert_close(y, glu_reference.glu(gate, up, "silu"))
     ours = glu_launches.backward(up, gate, up, "silu", True, True)
     torch.testing.assert_close(ours, glu_reference.glu_backward(up, gate, up, "silu"))
+
+
+def test_rope() -> None:
+    q, k = far_rows(34)[:, :32], far_rows(16)
+    cos, sin = far_rows(16), far_rows(16)
+    for form in (Form(False, False), Form(True, False)):
+        tables = rope_launches.Tables(cos, sin, form, False)
+        ours = rope_launches.turn(q, k, tables, q.dtype, k.dtype)
+        fair = [rope_reference.rope(x, cos, sin, form, x.dtype) for x in (q, k)]
+        torch.testing.assert_close(list(ours), fair)

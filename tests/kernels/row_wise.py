@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cudalint.kernels import geglu, log_softmax, rms_norm, softmax, swiglu
+from cudalint.kernels import geglu, log_softmax, rms_norm, rope, softmax, swiglu
 
 Function = Callable[[Tensor, Tensor], Tensor]
 OPS = torch.ops.cudalint
@@ -23,6 +23,18 @@ class Row:
     torchs: Function
     operator: Function
     weighted: bool = False
+
+
+def _tables(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin for all columns but an odd one, which is left as it is."""
+    half = w.detach()[: x.shape[-1] // 2]
+    return half, 0.5 * half
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = cos.shape[-1]
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)
 
 
 ROW_WISE = {
@@ -53,5 +65,10 @@ ROW_WISE = {
         lambda x, w: F.gelu(w) * x,
         lambda x, w: OPS.glu(w.expand_as(x), x, "gelu"),
         weighted=True,
+    ),
+    "rope": Row(
+        lambda x, w: rope(x, *_tables(x, w), table="half"),
+        lambda x, w: _turned(x, *_tables(x, w)),
+        lambda x, w: OPS.apply_rope(x, None, *_tables(x, w), False, True, x.dtype, x.dtype)[0],
     ),
 }

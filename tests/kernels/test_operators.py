@@ -22,12 +22,14 @@ from cudalint.kernels import (
     list_kernels,
     log_softmax,
     rms_norm,
+    rope,
     softmax,
     swiglu,
 )
 from cudalint.kernels._dispatch import must_dispatch
 from cudalint.kernels._glu.registration import TransformedGLU, TransformedPackedGLU
 from cudalint.kernels._rms_norm.registration import TransformedRMSNorm
+from cudalint.kernels._rope.registration import TransformedRope
 from cudalint.kernels._softmax.registration import TransformedSoftmax
 
 OPS = torch.ops.cudalint
@@ -71,6 +73,20 @@ def test_opcheck_glu(kind: str) -> None:
     opcheck(OPS.glu_packed_backward, (up[:, :2], gate, True, kind))
 
 
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("half_table", [False, True])
+def test_opcheck_apply_rope(interleaved: bool, half_table: bool) -> None:
+    q = torch.randn(2, 5, 4, 8).transpose(1, 2).requires_grad_()
+    k = torch.randn(2, 1, 5, 10, requires_grad=True)
+    cos, sin = (torch.randn(5, 4 if half_table else 8) for _ in range(2))
+    form, f32, f16 = (interleaved, half_table), torch.float32, torch.float16
+    opcheck(OPS.apply_rope, (q, k, cos, sin, *form, f32, f32))
+    opcheck(OPS.apply_rope, (q, k.detach().bfloat16(), cos, sin, *form, f16, f32))
+    opcheck(OPS.apply_rope, (q, None, cos, sin, *form, f32, f32))
+    opcheck(OPS.apply_rope_backward, (q.detach(), k.detach(), cos, sin, *form, f32, f16))
+    opcheck(OPS.apply_rope_backward, (q.detach(), None, cos, sin, *form, f32, f32))
+
+
 def operator_calls() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]]:
     """Each operator beside its reference, as functions of (x, weight)."""
     return {
@@ -82,11 +98,20 @@ def operator_calls() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Ten
             lambda x, w: OPS.glu(x * w, x, "gelu_tanh"),
             lambda x, w: geglu(x * w, x, approximate="tanh"),
         ),
+        "rope": (
+            lambda x, w: _rope(x, w.detach()),
+            lambda x, w: rope(x, w[:2].detach(), w[2:4].detach(), table="half"),
+        ),
         "geglu_packed": (
             lambda x, w: OPS.glu_packed(torch.cat((x * w, x), -1), False, "gelu"),
             lambda x, w: geglu_packed(torch.cat((x * w, x), -1), gate_first=False),
         ),
     }
+
+
+def _rope(x: Tensor, w: Tensor) -> Tensor:
+    y, _ = OPS.apply_rope(x, None, w[:2], w[2:4], False, True, x.dtype, x.dtype)
+    return y
 
 
 operators = pytest.mark.parametrize("name", list(operator_calls()))
@@ -97,7 +122,7 @@ def test_operator_and_reference_agree_with_gradients(name: str) -> None:
     operator, reference = operator_calls()[name]
     x, w = torch.randn(3, 5, requires_grad=True), torch.randn(5, requires_grad=True)
     dy = torch.randn(3, 5)
-    leaves = (x,) if "softmax" in name else (x, w)
+    leaves = (x,) if "softmax" in name or name == "rope" else (x, w)
     ours, expected = operator(x, w), reference(x, w)
     torch.testing.assert_close(ours, expected)
     for needed in ((x,), leaves, leaves[-1:]):
@@ -133,6 +158,9 @@ def transformed_calls() -> dict[str, Callable[..., Tensor]]:
         "rms_norm": lambda x, w: TransformedRMSNorm.apply(x, w, 1e-6, False, 0.0),
         "swiglu": lambda x, w: TransformedGLU.apply(x, x * w, "silu"),
         "geglu": lambda x, w: TransformedGLU.apply(x * w, x, "gelu_tanh"),
+        "rope": lambda x, w: TransformedRope.apply(
+            x, None, w[:2], w[2:4], False, True, x.dtype, x.dtype
+        )[0],
         "geglu_packed": lambda x, w: TransformedPackedGLU.apply(
             torch.cat((x * w, x), -1), False, "gelu"
         ),

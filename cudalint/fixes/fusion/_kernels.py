@@ -18,13 +18,11 @@ WITHOUT_KERNEL = frozenset(
         "ada_rms_norm",
         "add_layer_norm",
         "add_rms_norm",
-        "apply_rope",
         "cross_entropy",
         "gated_residual",
         "gated_residual_ada_layer_norm",
         "linear_cross_entropy",
         "paged_decode_attention",
-        "rope",
     }
 )
 

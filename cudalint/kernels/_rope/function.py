@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from cudalint.kernels._checks import (
     refuse_unless_floating,
     refuse_unless_same_device,
 )
-from cudalint.kernels._rope import reference
+from cudalint.kernels._dispatch import is_transformed, must_dispatch, needs_gradient
+from cudalint.kernels._rope import reference, registration
 from cudalint.kernels._rope.reference import Form
 
 Layout = Literal["half", "interleaved"]
@@ -47,11 +49,13 @@ def apply_rope(
 
     Shapes: `q` (..., D), `k` (..., E) with D, E ≥ R, any strides (0 too); the results as `q` and
     `k`, broadcast with the tables.
-    Dtypes: float32, float16, bfloat16, float64; the results have `dtype`, or
-    ``torch.result_type(q, cos)`` and ``torch.result_type(k, cos)``.
+    Dtypes: float32, float16, bfloat16; float64, tables that enlarge `q` or `k`, and tables that
+    need a gradient run the reference; the results have `dtype`, or ``torch.result_type(q, cos)``
+    and ``torch.result_type(k, cos)``.
     Moves: 2 × the bytes of `q` and `k` forward and the same backward, in one launch each. Keeps
     `cos` and `sin` for the backward, which is the rotation by ``-sin``.
-    Gradients: to `q` and `k`, and to `cos` and `sin` in the reference.
+    Gradients: to `q` and `k`, once differentiable on a GPU; to `cos` and `sin`, and any order, in
+    the reference.
     Compiled: the reference, inline, for inductor to fuse with its neighbours.
     Raises ValueError for tensors that are not floating or on several devices, an unknown `layout`
     or `table`, tables that are unequal, odd or wider than `q` or `k`, and shapes that do not
@@ -62,8 +66,12 @@ def apply_rope(
     form = _form("apply_rope", cos, sin, layout, table, dtype)
     for name, x in (("q", q), ("k", k)):
         _refuse_bad_operand("apply_rope", name, x, cos, form)
-    turned_q = reference.rope(q, cos, sin, form, reference.result_dtype(q, cos, dtype))
-    return turned_q, reference.rope(k, cos, sin, form, reference.result_dtype(k, cos, dtype))
+    dtypes = (reference.result_dtype(q, cos, dtype), reference.result_dtype(k, cos, dtype))
+    if _kernel_takes((q, k), cos, sin, dtypes):
+        turned: tuple[Tensor, Tensor] = _route(q, k, cos)(q, k, cos, sin, *form, *dtypes)
+        return turned
+    turned_q = reference.rope(q, cos, sin, form, dtypes[0])
+    return turned_q, reference.rope(k, cos, sin, form, dtypes[1])
 
 
 def rope(
@@ -78,7 +86,28 @@ def rope(
     """`apply_rope` of a single tensor; all that is said there (of float64 too) holds for `x`."""
     form = _form("rope", cos, sin, layout, table, dtype)
     _refuse_bad_operand("rope", "x", x, cos, form)
-    return reference.rope(x, cos, sin, form, reference.result_dtype(x, cos, dtype))
+    dtype = reference.result_dtype(x, cos, dtype)
+    if _kernel_takes((x,), cos, sin, (dtype,)):
+        y: Tensor = _route(x, None, cos)(x, None, cos, sin, *form, dtype, dtype)[0]
+        return y
+    return reference.rope(x, cos, sin, form, dtype)
+
+
+def _kernel_takes(
+    operands: tuple[Tensor, ...], cos: Tensor, sin: Tensor, dtypes: tuple[torch.dtype, ...]
+) -> bool:
+    """While compiling the reference is inlined; tables with gradients have no kernel."""
+    if torch.compiler.is_compiling() or needs_gradient(cos, sin):
+        return False
+    pairs = zip(operands, dtypes, strict=True)
+    return all([registration.kernel_takes(x, cos, dtype) for x, dtype in pairs])
+
+
+def _route(q: Tensor, k: Tensor | None, cos: Tensor) -> Callable[..., Any]:
+    if must_dispatch(q, k, cos):
+        operator = torch.ops.cudalint.apply_rope
+        return registration.TransformedRope.apply if is_transformed() else operator
+    return registration.Rope.apply if needs_gradient(q, k) else registration.run_forward
 
 
 def _form(
@@ -113,4 +142,5 @@ def _refuse_bad_operand(function: str, name: str, x: Tensor, cos: Tensor, form: 
             f"{function}: {name} has shape {tuple(x.shape)}; accepted: a last dimension of at "
             f"least {width}, the rotary width"
         )
-    refuse_unless_broadcastable(function, **{name: x[..., :1], "cos": cos[..., :1]})
+    if not registration.table_fits(cos, x):
+        refuse_unless_broadcastable(function, **{name: x[..., :1], "cos": cos[..., :1]})

@@ -39,6 +39,17 @@ def rope(x: Tensor, cos: Tensor, sin: Tensor, form: Form, dtype: torch.dtype) ->
     return torch.cat((result, rest.expand(*result.shape[:-1], -1)), dim=-1)
 
 
+def rope_backward(dy: Tensor, cos: Tensor, sin: Tensor, form: Form, dtype: torch.dtype) -> Tensor:
+    """The gradient of `rope`, for tables that broadcast to dy: `dy · cos` turned back by `sin`."""
+    wide = torch.float64 if torch.float64 in (dy.dtype, cos.dtype) else torch.float32
+    width = rotary_width(cos, form)
+    turned, cos, sin = dy[..., :width].to(wide), cos.to(wide), sin.to(wide)
+    if form.half_table:
+        cos, sin = _for_both(cos, form), _for_both(sin, form)
+    result = (turned * cos - _quarter_turn(turned * sin, form)).to(dtype)
+    return torch.cat((result, dy[..., width:].to(dtype)), dim=-1)
+
+
 def _quarter_turn(x: Tensor, form: Form) -> Tensor:
     """Each pair (a, b) becomes (−b, a)."""
     if form.interleaved:
