@@ -22,6 +22,8 @@ from torch import nn
 
 from benchmarks.real_models.building import attempts, configuration, reseed, small
 
+LARGE = 5_000_000  # parameters
+
 
 def main(folder: str, jobs: str, out: str) -> None:
     sys.path.insert(0, folder)
@@ -44,7 +46,7 @@ def _trial(name: str, functions: set[str]) -> dict[str, Any]:
     runs: dict[str, Any] = {}
     failures: list[str] = []
     missing = set(functions)
-    for label, build in (*_models(module), *_parts(module, functions)):
+    for label, build in (*_parts(module, functions), *_models(module)):
         if not missing:
             break
         try:
@@ -71,7 +73,17 @@ def _models(module: Any) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
         and getattr(kind, "config_class", None) and not kind.__name__.endswith("PreTrainedModel")
     ]  # fmt: skip
     for kind in sorted(kinds, key=lambda kind: ("For" in kind.__name__, len(kind.__name__)))[:4]:
-        yield kind.__name__, lambda kind=kind: kind(configuration(kind.config_class))
+        yield kind.__name__, lambda kind=kind: _model(kind)
+
+
+def _model(kind: type[nn.Module]) -> nn.Module:
+    """A whole model, unless its configuration leaves it large."""
+    given = configuration(kind.config_class)
+    with torch.device("meta"):
+        size = sum(parameter.numel() for parameter in kind(given).parameters())
+    if size > LARGE:
+        raise ValueError(f"{size / 1e6:.0f} million parameters")
+    return kind(given)
 
 
 def _parts(module: Any, functions: set[str]) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
