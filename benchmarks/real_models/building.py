@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -77,10 +78,21 @@ def _given(kind: type, more: dict[str, Any]) -> dict[str, Any]:
         if name in SIZES:
             given[name] = SIZES[name]
         elif name.endswith("config") and parameter.default in (inspect.Parameter.empty,):
-            given[name] = configuration(hints[name])
+            given[name] = configuration(hints.get(name) or _named(kind, parameter.annotation))
         elif parameter.default is inspect.Parameter.empty and parameter.kind in (1, 3):
-            given[name] = WIDTH  # a size by another name
+            given[name] = _by_part(name)
     return given
+
+
+def _by_part(name: str) -> Any:
+    """A value for a name that is none of the known ones: most are sizes."""
+    parts = {"drop": 0.0, "rate": 0.0, "kernel": 3, "stride": 1, "padding": 1, "eps": 1e-5}
+    return next((value for part, value in parts.items() if part in name), WIDTH)
+
+
+def _named(kind: type, annotation: Any) -> Any:
+    """The class that an annotation names in its module, where not all annotations can be read."""
+    return getattr(sys.modules[kind.__module__], str(annotation))
 
 
 def _hints(function: Any) -> dict[str, Any]:

@@ -108,7 +108,8 @@ def _holding(function: Callable[..., Any]) -> nn.Module:
 
 def _run(build: Callable[[], nn.Module], module: Any, label: str) -> dict[str, Any]:
     torch.manual_seed(0)
-    made = build().eval()
+    made = build()
+    made.eval()
     reseed(made)
     if module.__name__.startswith("timm.models.") and hasattr(made, "default_cfg"):
         side = made.default_cfg["input_size"]
