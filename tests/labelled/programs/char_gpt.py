@@ -55,7 +55,7 @@ class Head(nn.Module):
 
     def forward(self, x):
         B, T, C = x.shape
-        k = self.key(x)
+        k = self.key(x)  # expect: CUF013
         q = self.query(x)
         wei = q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5  # expect: CUF001
         wei = wei.masked_fill(self.tril[:T, :T] == 0, float("-inf"))  # silent: CUN001 infinite

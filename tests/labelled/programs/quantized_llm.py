@@ -85,7 +85,7 @@ class Attention(nn.Module):
         q = F.linear(x, self.q_weight.to(x.dtype)) * self.scale  # silent: CUF015 queries
         k, v = self.kv(x).chunk(2, dim=-1)
         q, k, v = (t.view(b, n, self.heads, -1).transpose(1, 2) for t in (q, k, v))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)  # expect: CUF023
         return self.out(y.transpose(1, 2).reshape(b, n, d))
 
 
