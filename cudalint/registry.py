@@ -194,6 +194,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF005", "hand-written-layer-norm", True, PY, (TORCH,), "safe", within=(ROOT, (b"var", b"mean", b"sum("))),
     Rule("CUF007", "hand-written-gelu", True, PY, (TORCH,), "safe", within=(CURVES, (b"*", b".mul", b"multiply"))),
     Rule("CUF008", "unfused-gated-activation", True, PY, (TORCH,), "safe", within=(UNITS, (b"*", b".mul", b"multiply"))),
+    Rule("CUF010", "log-of-softmax", True, PY, (TORCH, (b"oftmax", b"ross_entropy", b"CrossEntropyLoss"), (b"log(", b"nll_loss", b"NLLLoss", b"one_hot", b".float(", b"float32", b"torch.float")), "safe"),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
     Rule("CUF013", "separate-qkv-projections", False, PY, (TORCH, (b"Linear",)), None, within=((b"self.",), (b"q", b"Q"), (b"k", b"K"), (b"v", b"V"))),
     Rule("CUF014", "unfused-adaptive-norm", True, PY, (TORCH, ONE_MORE), "safe", within=(NORM,)),

@@ -47,7 +47,7 @@ def replaced(facts: PythonFacts, found: Consumption, text: str) -> tuple[Edit, .
             node = node.parent
     edits = [Edit(Span(node.start_byte, node.end_byte), whole.encode())]
     if found.outermost:
-        edits.insert(0, _without(facts, found))
+        edits.insert(0, without(facts, found))
     return tuple(edits)
 
 
@@ -59,7 +59,7 @@ def freed(facts: PythonFacts, found: Consumption) -> frozenset[str]:
     return frozenset(name for name in used if name in imports and imports[name][0].kind == "import")
 
 
-def _without(facts: PythonFacts, found: Consumption) -> Edit:
+def without(facts: PythonFacts, found: Consumption) -> Edit:
     """Delete statements from the run of lines that ends before the result's statement."""
     first = found.outermost[0]
     while first.parent is not None and first.parent != found.home:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cudalint.facts.graph.patterns.kv_heads import Repeat, RepeatedHeads, handed
+from cudalint.facts.graph.patterns.kv_heads import Repeat, RepeatedHeads
+from cudalint.facts.graph.patterns.parameters import handed
 from cudalint.facts.graph.render import Renderer, Unspeakable, names_of, reordered
 from cudalint.facts.graph.values import Value
 from cudalint.facts.respell import insert_last, replace

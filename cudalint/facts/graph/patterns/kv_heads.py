@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.fused_attention import FusedCall
-from cudalint.facts.graph.patterns.parameters import parameters
+from cudalint.facts.graph.patterns.parameters import handed, parameters
 from cudalint.facts.graph.pool import is_const, is_number, number
 from cudalint.facts.graph.values import META, Graph, Use, Value
 
@@ -59,14 +59,6 @@ def repeated_heads(facts: PythonFacts, graph: Graph, call: FusedCall) -> Repeate
     found = RepeatedHeads(call, one, two)
     found.consumed = {v.id: v for v in (call.value, *one.consumed, *two.consumed)}
     _close(graph, found)
-    return found
-
-
-def handed(value: Value) -> list[Value]:
-    """A value, and what it was before unknown calls that were given it: a number stays the same."""
-    found = [value]
-    while found[-1].op == "opaque" and found[-1].attrs == ("unknown call",):
-        found.append(found[-1].operands[0])
     return found
 
 

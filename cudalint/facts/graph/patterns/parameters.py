@@ -24,3 +24,11 @@ def parameters(
     given = dict(zip(names, arguments[:plain], strict=False))
     given.update(zip(keywords, arguments[plain:], strict=True))
     return {name: v for name, v in given.items() if not is_const(v, None)}
+
+
+def handed(value: Value) -> list[Value]:
+    """A value, and what it was before unknown calls that were given it: numbers and modules stay what they are."""
+    found = [value]
+    while found[-1].op == "opaque" and found[-1].attrs == ("unknown call",):
+        found.append(found[-1].operands[0])
+    return found
