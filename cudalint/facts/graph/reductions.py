@@ -35,7 +35,7 @@ def _reduce(b: Builder, call: Call) -> Slot | None:
     if x is None:
         return None
     value, second = x.value, call.get(1, "dim", "axis")
-    if call.name in ("max", "min") and (second is None or _is_tensor(b, second)):
+    if call.name in ("max", "min") and (second is None or _is_other(b, call, second)):
         if second is None:
             return fresh(b.pool.make("a" + call.name, (value,), (None, False), call.node))
         op = {"max": "maximum", "min": "minimum"}[call.name]
@@ -85,8 +85,10 @@ def _unbiased(call: Call) -> object:
     return True if given is None else bool(constant(given))
 
 
-def _is_tensor(b: Builder, value: Value) -> bool:
-    return not is_number(value) and value.id not in b.elements
+def _is_other(b: Builder, call: Call, value: Value) -> bool:
+    """Whether the second argument of `max` is a tensor to compare with, and no dim."""
+    named = call.keywords.keys() & {"dim", "axis", "keepdim", "keepdims"}
+    return not (named or len(call.slots) > 2 or is_number(value) or value.id in b.elements)
 
 
 @handles("dropout", "alpha_dropout", "feature_dropout", "dropout1d", "dropout2d")

@@ -20,7 +20,7 @@ class PolicyHead(nn.Module):
 class MaskedPolicy(PolicyHead):
     def forward(self, x, legal):
         logits = torch.where(legal, self.fc(x), torch.tensor(-1e8, device=x.device))  # expect: CUN001
-        shifted = logits - logits.max(dim=-1, keepdim=True).values
+        shifted = logits - logits.max(dim=-1, keepdim=True).values  # expect: CUF003
         e = torch.exp(shifted)  # silent: CUF002 the maximum is subtracted
         return e / e.sum(dim=-1, keepdim=True)
 

@@ -136,5 +136,5 @@ def softmax(x):
 
 
 def host_softmax(x):
-    e = torch.exp(x - x.amax(-1, keepdim=True))  # silent: CUT001, CUF002 torch on the host, the maximum subtracted
+    e = torch.exp(x - x.amax(-1, keepdim=True))  # expect: CUF003  # silent: CUT001, CUF002 torch on the host, the maximum subtracted
     return e / e.sum(-1, keepdim=True)

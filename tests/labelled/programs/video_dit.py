@@ -95,6 +95,57 @@ class Block(nn.Module):
         return x + gate2 * self.mlp(y)
 
 
+class Router(nn.Module):
+    """Which expert takes a token; the softmaxes were tuned by hand once."""
+
+    def __init__(self, dim, experts):
+        super().__init__()
+        self.gate = nn.Linear(dim, experts)
+        self.register_buffer("highest", torch.zeros(()))
+
+    def forward(self, x):
+        logits = self.gate(x)
+        e = torch.exp(logits - logits.max(dim=-1, keepdim=True).values)  # expect: CUF003
+        return e / e.sum(dim=-1, keepdim=True)
+
+    def balanced(self, x):
+        logits = self.gate(x)
+        per_token = (logits - logits.amax(-1, keepdim=True)).exp()  # silent: CUF003 the sum is over tokens
+        return per_token / per_token.sum(0, keepdim=True)
+
+    def smoothed(self, x):
+        logits = self.gate(x)
+        self.highest = torch.maximum(self.highest, logits.max().detach())
+        e = torch.exp(logits - self.highest)  # silent: CUF003 a running maximum
+        return e / e.sum(-1, keepdim=True)
+
+    def free_energy(self, x):
+        logits = self.gate(x)
+        energy = torch.logsumexp(logits, -1, keepdim=True)
+        return torch.exp(logits - energy), energy  # silent: CUF003 the log-sum-exp is wanted too
+
+
+def pooled(x, score):
+    top, _ = score.max(1, keepdim=True)  # expect: CUF003
+    weights = torch.exp(score - top)
+    weights = weights / weights.sum(1, keepdim=True)
+    return (x * weights).sum(1)
+
+
+def posterior(log_joint):
+    return torch.exp(log_joint - torch.logsumexp(log_joint, dim=-1, keepdim=True))  # expect: CUF003
+
+
+def sharpened(x, temperature):
+    x = x / temperature
+    e = (x - x.max()).exp()  # expect: CUF003
+    return e / e.sum(-1, keepdim=True)
+
+
+def decays(g):
+    return torch.exp(g - g.max(-1, keepdim=True)[0])  # silent: CUF003 nothing is divided
+
+
 class LumaBlock(nn.Module):
     def __init__(self, dim):
         super().__init__()

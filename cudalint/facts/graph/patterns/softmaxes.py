@@ -15,9 +15,10 @@ _SHAPING = frozenset({"unsqueeze", "view", "expand", "index", "cast", "torch.exp
 
 @dataclass(eq=False)
 class HandSoftmax:
-    """`result = part / sum(part)`, with `exp` in `part`."""
+    """`result = part / sum(part)`, with `exp` in `part`; `x` is what the softmax is taken of."""
 
     result: Value
+    x: Value
     exp: Value
     part: Value
     sum: Value
@@ -39,6 +40,52 @@ def unstable_softmaxes(graph: Graph) -> Iterator[HandSoftmax]:
             yield found
 
 
+def stable_softmaxes(graph: Graph) -> Iterator[HandSoftmax]:
+    """The softmaxes by hand that take the maximum off first, or the log of the sum."""
+    for value in graph.of("mul"):
+        found = hand_softmax(value)
+        if found is not None and _take_off(found, "amax"):
+            _close(graph, found)
+            yield found
+    for value in graph.of("exp"):
+        inner = value.operands[0]
+        found = HandSoftmax(value, inner, value, value, value, None, True, True, True)
+        if _take_off(found, "logsumexp"):
+            _close(graph, found)
+            if not found.used:  # else the log-sum-exp itself is wanted
+                yield found
+
+
+def _take_off(found: HandSoftmax, op: str) -> bool:
+    """Whether what is exponentiated is x less its maximum (or log-sum-exp) over the same dim."""
+    shifted = found.x
+    for x, other in (shifted.operands, shifted.operands[::-1]) if shifted.op == "add" else ():
+        taken = next((p for p in other.operands if other.op == "mul" and not is_number(p)), None)
+        if taken is None or not any(is_const(part, -1) for part in other.operands):
+            continue
+        passed = [taken]
+        while passed[-1].op in ("unsqueeze", "index", "detach", "cast", "expand"):
+            passed.append(passed[-1].operands[0])
+        low = passed[-1]
+        if low.op != op or _bare(low.operands[0]) is not _bare(x) or not _fits(found, low, passed):
+            continue
+        found.x = x
+        pairs = [u.user for u in low.uses if u.user and u.user.op == "pair" and not u.user.uses]
+        found.consumed.update({v.id: v for v in (shifted, other, *passed, *pairs, found.exp)})
+        return True
+    return False
+
+
+def _fits(found: HandSoftmax, low: Value, passed: list[Value]) -> bool:
+    """Whether the maximum is over the dim that is summed, and that dim kept or put back."""
+    dims, keepdim = low.attrs[0], low.attrs[1]
+    if found.sum is found.result:  # by log-sum-exp there is no sum
+        found.dims = dims
+    elif dims is None and not passed[1:]:
+        return True  # of the whole tensor: no row has a larger one
+    return bool(dims == found.dims and dims is not None and (keepdim or _restores(passed, dims)))
+
+
 def hand_softmax(value: Value) -> HandSoftmax | None:
     """A value as `part * (1 / sum(part))`."""
     for part, inverse in (value.operands, value.operands[::-1]):
@@ -51,9 +98,8 @@ def hand_softmax(value: Value) -> HandSoftmax | None:
         exp = _exponential(part)
         if exp is None or _bare(total.operands[0]) is not _bare(part):
             continue
-        found = HandSoftmax(
-            value, exp, part, total, total.attrs[0], total.attrs[1], part is exp, exact
-        )
+        x, (dims, keepdim) = exp.operands[0], total.attrs
+        found = HandSoftmax(value, x, exp, part, total, dims, keepdim, part is exp, exact)
         found.consumed = {v.id: v for v in (value, inverse, *passed, total, part, exp)}
         found.keepdim = found.keepdim or _restores(passed, found.dims)
         return found

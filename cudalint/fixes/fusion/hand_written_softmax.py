@@ -1,0 +1,20 @@
+"""Writes `softmax(x, dim=…)` for a softmax that takes its maximum off by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cudalint.fixes.fusion._plan import patched
+from cudalint.fixes.fusion._softmax import planned_softmax
+from cudalint.model import Finding, Patch, Plan, Refusal
+
+if TYPE_CHECKING:
+    from cudalint.facts.python import PythonFacts
+
+
+def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
+    return planned_softmax(finding, facts, helpers=True)
+
+
+def write(plan: Plan) -> Patch:
+    return patched(plan)
