@@ -7,17 +7,20 @@ from pathlib import Path
 import pytest
 
 from benchmarks.models import report
-from benchmarks.models.program import COLUMNS, NAMES, TINY, fixed, measured, running
+from benchmarks.models.program import NAMES, TINY, fixed, measured, running
 
 STEPS = 4
 
 
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_fixed_script_trains_as_before(name: str, tmp_path: Path) -> None:
     rows = []
-    for column in ("before", "tf32"):
+    for column in ("before", "bf16"):  # autocast for CUDA does nothing on the CPU
         done = fixed(name, column, tmp_path)
-        assert (done.changed > 0) == (column != "before")
+        text = done.path.read_text()
+        assert ('torch.amp.autocast("cuda", dtype=torch.bfloat16)' in text) == (column == "bf16")
+        assert ('torch.set_float32_matmul_precision("high")' in text) == (column == "bf16")
         options = ["--steps", str(STEPS), "--device", "cpu", *TINY[name].split()]
         with running(done.path, options) as run:
             assert len(run.losses) == STEPS
@@ -25,14 +28,6 @@ def test_the_fixed_script_trains_as_before(name: str, tmp_path: Path) -> None:
             rows.append({"model": name, "column": column, "losses": run.losses, "eager": times})
             rows[-1] |= {"arguments": vars(run.arguments), "compiled": None, "remaining": []}
     assert report.difference(rows[0]["losses"], rows[1]["losses"]) < 1e-3
-    rows.append(rows[1] | {"column": "bf16"})
+    rows.append(rows[1] | {"column": "tf32"})
     result = {"date": "", "command": "", "device": "CPU", "torch": "", "triton": "", "rows": rows}
     assert f"## {name}" in report.markdown(result)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_policy_puts_the_step_under_autocast(name: str, tmp_path: Path) -> None:
-    text = fixed(name, "bf16", tmp_path).path.read_text()
-    assert 'torch.amp.autocast("cuda", dtype=torch.bfloat16)' in text
-    assert 'torch.set_float32_matmul_precision("high")' in text
-    assert set(COLUMNS) == {"before", "tf32", "bf16"}
