@@ -169,6 +169,8 @@ PRODUCT = (b"matmul", b"@", b"bmm", b"einsum", b"mm(")
 EXP = (b"exp(", b"exp_(")
 TRIANGLE = (b"tril", b"triu", b"subsequent_mask")
 UNITS = (b"silu", b"SiLU", b"gelu", b"GELU", b"swish")
+# How pairs are put back into one tensor.
+JOINED = (b"cat(", b"concat", b"stack(", b"as_real")
 CURVES = (b"erf(", b"tanh(", b"igmoid(", b"igmoid_(", b"ndtr(")
 # What a norm cannot be written without: the name of its class or function, or its root.
 NORM = (b"Norm", b"norm(", *ROOT)
@@ -195,6 +197,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF005", "hand-written-layer-norm", True, PY, (TORCH,), "safe", within=(ROOT, (b"var", b"mean", b"sum("))),
     Rule("CUF007", "hand-written-gelu", True, PY, (TORCH,), "safe", within=(CURVES, (b"*", b".mul", b"multiply"))),
     Rule("CUF008", "unfused-gated-activation", True, PY, (TORCH,), "safe", within=(UNITS, (b"*", b".mul", b"multiply"))),
+    Rule("CUF009", "unfused-rotary-embedding", True, PY, (TORCH, JOINED), "safe", within=((b"cos", b"as_complex"), (b"sin", b"as_complex"))),
     Rule("CUF010", "log-of-softmax", True, PY, (TORCH, (b"oftmax", b"ross_entropy", b"CrossEntropyLoss"), (b"log(", b"nll_loss", b"NLLLoss", b"one_hot", b".float(", b"float32", b"torch.float")), "safe"),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
     Rule("CUF013", "separate-qkv-projections", False, PY, (TORCH, (b"Linear",)), None, within=((b"self.",), (b"q", b"Q"), (b"k", b"K"), (b"v", b"V"))),

@@ -36,6 +36,7 @@ class Consumption:
     target: str | None = None  # the name that the result is written to in place
     removed: dict[int, Node] = field(default_factory=dict)
     branches: dict[int, Node] = field(default_factory=dict)
+    rebound: set[int] = field(default_factory=set)  # statements whose name the new text binds again
 
     def covers(self, node: Node) -> bool:
         """Whether a node goes: it stands in a removed statement or in the replaced expression."""
@@ -307,7 +308,8 @@ def _pure_tests(graph: Graph, holder: Node) -> bool:
 def _check_reads(facts: PythonFacts, graph: Graph, found: Consumption, place: Node) -> None:
     for definition in graph.definitions.get(place.id, ()):
         for node in definition.reads.values():
-            if not found.covers(node):
+            again = place.id in found.rebound and node.start_byte >= found.statement.end_byte
+            if not found.covers(node) and not again:
                 line = facts.source.row(node.start_byte) + 1
                 raise Kept(f"`{definition.name}` is read again in line {line}")
 

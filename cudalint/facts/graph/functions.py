@@ -89,7 +89,7 @@ def operation(
     if made is not None:
         return made
     if name in tables.VIEWS and slots:
-        operands = tuple([slot.value for slot in slots])
+        operands = tuple([slot.value for slot in (*slots, *keywords.values())])
         return view(b.pool.make("torch." + name, operands, tuple(keywords), node), slots[0])
     return pure(b, node, "torch." + name, slots, keywords, unique=name in tables.RANDOM)
 

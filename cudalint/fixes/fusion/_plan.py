@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from cudalint.facts.graph.consume import Kept, consumption, settle
+from cudalint.facts.graph.consume import Consumption, Kept, consumption, settle
 from cudalint.facts.graph.render import Renderer, Unspeakable
 from cudalint.facts.graph.unfit import Unfit
 from cudalint.fixes.fusion._kernels import Kernel
@@ -30,6 +30,7 @@ def planned(
     exact: Callable[[], bool],
     helpers: bool = False,
     function: Node | None = None,
+    adjust: Callable[[Consumption], None] | None = None,
 ) -> Plan | Refusal:
     """A plan that writes `spell(…)` in the result's place, or the reason why not.
 
@@ -37,6 +38,7 @@ def planned(
     spelling, whether the same is computed in every program; with `helpers` calls of the file's own
     functions may be consumed. `function` is the one that is rewritten: the result may stand in a
     helper that it calls.
+    functions may be consumed. `adjust` may widen what is replaced.
     """
     if target.waits and not facts.settings.fixable_by_name(finding.rule):
         reason = f"{target.waits} has no kernel of its own yet and makes nothing faster"
@@ -51,6 +53,8 @@ def planned(
     graph = facts.graphs.of(function)
     try:
         place = consumption(facts, graph, result, consumed, helpers)
+        if adjust is not None:
+            adjust(place)
         render = Renderer(facts, graph, place.statement, place.expression, set(place.removed))
         text = spell(render)
         settle(facts, graph, place, consumed, render.names, render.moved)

@@ -33,6 +33,11 @@ FUSED_GLU = re.compile(
     rb"|silu_and_mul|swiglu_?(?:linear|torch|packed)",
     re.IGNORECASE,
 )
+FUSED_ROPE = re.compile(
+    rb"fused|liger|triton|apex|flash_attn|kernel(?!_size)|_ops\.|custom_ops|apply_rotary_emb_func"
+    rb"|npu_rotary|flashinfer",
+    re.IGNORECASE,
+)
 _CHOICE = re.compile(
     rb"flash|sdpa|fused|xformers|efficient|eager|scripting|tracing|onnx|export|torchscript"
     rb"|slow|naive|vanilla|math",
