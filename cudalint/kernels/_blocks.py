@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeVar
 
-from cudalint.kernels._launch import MOST_REMEMBERED
+from cudalint.kernels._launch import MOST_REMEMBERED, properties
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -37,3 +37,27 @@ def remembered(table: dict[Key, Value]) -> dict[Key, Value]:
     if len(table) >= MOST_REMEMBERED:
         table.clear()
     return table
+
+
+# What a block may have on the smallest of today's GPUs, in bytes.
+SMALLEST_SHARED = 101_376
+
+
+def programs_at_once(device: int, warps: int) -> int:
+    """As many programs as run at once; 2 in the interpreter."""
+    if device < 0:
+        return 2
+    return properties(device).multi_processor_count * max(16 // warps, 1)
+
+
+def shared_memory(device: int) -> int:
+    """What a block may have, in bytes."""
+    if device < 0:
+        return SMALLEST_SHARED
+    return getattr(properties(device), "shared_memory_per_block_optin", SMALLEST_SHARED)
+
+
+def tiles_fit(tiles: int, blocks: Blocks, element_bytes: int, room: int) -> bool:
+    """Whether so many tiles, and what the sums over a tile exchange, fit into `room` bytes."""
+    tile = blocks.rows * blocks.cols * element_bytes
+    return tiles * tile + 1024 * blocks.warps <= room

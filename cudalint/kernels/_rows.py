@@ -67,3 +67,11 @@ def shape_as_rows(x: Tensor) -> tuple[int, int]:
     """(rows, columns); no rows where there are no columns."""
     cols = x.shape[-1]
     return (x.numel() // cols if cols else 0), cols
+
+
+def merged_stride(x: Tensor) -> int | None:
+    """The one stride from row to row of `x`; None where there is more than one."""
+    merged = _merge_leading((x,))
+    if len(merged) > 1:
+        return None
+    return merged[0][1][0] if merged else 0

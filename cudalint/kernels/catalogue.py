@@ -46,9 +46,10 @@ _REFERENCE: dict[str, Any] = {
     "operators": (),
     "fallbacks": (),
 }
-_ADAPTIVE = _REFERENCE | {
-    "compiled": "one opaque operator: inductor's gradients of chained modulated norms were wrong "
-    "(torch 2.10 to mid-2026)",
+_FUSED: dict[str, Any] = {
+    "forward": "Triton; up to 8,192 columns",
+    "backward": "Triton; once differentiable; what is broadcast summed in two fixed stages",
+    "compiled": _INLINE,
     "operators": ("cudalint::fused_norm", "cudalint::fused_norm_backward"),
 }
 _UNEQUAL = ("gate and up of unequal shapes", "the reference: torch broadcasts them")
@@ -74,6 +75,29 @@ _ROPE: dict[str, Any] = {
         ("cos and sin that enlarge q or k", "the reference: torch broadcasts them"),
     ),
 }
+_WHOLE_ROWS = "the reference: the kernel holds a row in registers"
+_TRANSFORMED = ("under torch.func", "the reference: it knows all transforms")
+_ADAPTIVE = _FUSED | {
+    "compiled": "one opaque operator: inductor's gradients of chained modulated norms were wrong "
+    "(torch 2.10 to mid-2026)",
+    "fallbacks": (
+        _NO_FLOAT64,
+        _TRANSFORMED,
+        ("over 8,192 columns", _WHOLE_ROWS),
+        ("over 4,096 columns with a weight or bias", _WHOLE_ROWS),
+    ),
+}
+
+
+def _after_sum(name: str) -> tuple[tuple[str, str], ...]:
+    return (
+        _NO_FLOAT64,
+        _TRANSFORMED,
+        ("over 8,192 columns", f"`+` and `{name}`; the reference with residual_dtype"),
+        ("x and residual of unequal shapes", "the reference, which broadcasts"),
+    )
+
+
 _NO_KERNEL_YET = "the reference: torch's attention has no such option, ours no kernel yet"
 
 _FORWARD_ONLY: dict[str, Any] = {
@@ -97,8 +121,8 @@ _KERNELS = (
     ),
     KernelInfo(name="ada_layer_norm", **_ADAPTIVE),
     KernelInfo(name="ada_rms_norm", **_ADAPTIVE),
-    KernelInfo(name="add_layer_norm", **_REFERENCE),
-    KernelInfo(name="add_rms_norm", **_REFERENCE),
+    KernelInfo(name="add_layer_norm", **_FUSED, fallbacks=_after_sum("layer_norm")),
+    KernelInfo(name="add_rms_norm", **_FUSED, fallbacks=_after_sum("rms_norm")),
     KernelInfo(name="apply_rope", **_ROPE),
     KernelInfo(
         name="attention",
@@ -147,17 +171,26 @@ _KERNELS = (
         **_FORWARD_ONLY,
         fallbacks=(("softcap", _NO_KERNEL_YET), ("window, without lengths", _NO_KERNEL_YET)),
     ),
-    KernelInfo(name="gated_residual", **_REFERENCE),
+    KernelInfo(
+        name="gated_residual",
+        **_ADAPTIVE
+        | {
+            "compiled": _INLINE,
+            "operators": ("cudalint::gated_residual", "cudalint::gated_residual_backward"),
+        },
+    ),
     KernelInfo(name="gated_residual_ada_layer_norm", **_ADAPTIVE),
     KernelInfo(name="geglu", **_GLU),
     KernelInfo(name="geglu_packed", **_PACKED_GLU),
     KernelInfo(
         name="layer_norm",
-        forward="torch.nn.functional.layer_norm",
-        backward="torch's own",
-        compiled="the same, inline",
-        operators=(),
-        fallbacks=(("a weight or bias of another dtype", "the reference"),),
+        **_FUSED | {"compiled": "torch.nn.functional.layer_norm, inline"},
+        fallbacks=(
+            (
+                "float64, under torch.func, over 8,192 columns, or up to 32,768 elements",
+                "torch.nn.functional.layer_norm; the reference for weights of another dtype",
+            ),
+        ),
     ),
     KernelInfo(name="linear_cross_entropy", **_REFERENCE),
     KernelInfo(name="log_softmax", **_SOFTMAX),  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("triton", reason="no Triton here")
 
-from cudalint.kernels._blocks import Blocks
+from cudalint.kernels._blocks import Blocks, tiles_fit
 from cudalint.kernels._rms_norm import backward_kernels, chunk_kernels, forward_kernels
 from cudalint.kernels._rms_norm import launches as rms_norm
 from cudalint.kernels._softmax import launches as softmax
@@ -100,7 +100,7 @@ def compiled(
 
 
 def _two_tiles_fit(blocks: Blocks, size: int, arch: int) -> bool:
-    return rms_norm.two_tiles_fit(blocks, 2 * size, SHARED_LIMIT[arch])
+    return tiles_fit(2, blocks, 2 * size, SHARED_LIMIT[arch])
 
 
 @kernels

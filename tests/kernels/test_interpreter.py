@@ -17,7 +17,13 @@ ROOT = HERE.parents[1]
 
 @pytest.mark.parametrize(
     "module",
-    ["interpreted.py", "interpreted_glu.py", "interpreted_rope.py", "interpreted_large_strides.py"],
+    [
+        "interpreted.py",
+        "interpreted_glu.py",
+        "interpreted_norms.py",
+        "interpreted_rope.py",
+        "interpreted_large_strides.py",
+    ],
 )
 def test_kernels_in_the_interpreter(module: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -277,6 +277,29 @@ def test_opcheck_of_the_backward() -> None:
     )
 
 
+GATED = torch.ops.cudalint.gated_residual
+
+
+def test_opcheck_of_the_gated_residual() -> None:
+    y, residual, gate, *_ = operands("rg")
+    opcheck(GATED, (residual, y, gate, BF16))
+    y, residual, gate = (t.detach() for t in (y, residual, gate))
+    for needs in ((True, True), (True, False), (False, True)):
+        opcheck(torch.ops.cudalint.gated_residual_backward, (residual, y, gate, *needs))
+
+
+def test_the_gated_operators_gradients_are_those_of_the_reference() -> None:
+    y, residual, gate, *_ = (None if t is None else t.double() for t in operands("rg"))
+    dout = torch.randn(residual.shape).double()
+    ours, theirs = GATED(residual, y, gate, torch.float64), gated_residual(residual, y, gate)
+    torch.testing.assert_close(ours, theirs)
+    for leaves in ((residual, y, gate), (y,), (gate,), (residual,)):
+        torch.testing.assert_close(
+            torch.autograd.grad(ours, leaves, dout, retain_graph=True),
+            torch.autograd.grad(theirs, leaves, dout, retain_graph=True),
+        )
+
+
 @pytest.mark.parametrize("form", ["layer", "llama"])
 @pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("used", ["y", "h", "both"])

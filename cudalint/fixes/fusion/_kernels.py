@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 # two together): they make nothing faster yet, so a fix writes them only where it is asked for by name.
 WITHOUT_KERNEL = frozenset(
     {
-        "ada_layer_norm",
-        "ada_rms_norm",
-        "add_layer_norm",
-        "add_rms_norm",
         "cross_entropy",
-        "gated_residual",
-        "gated_residual_ada_layer_norm",
         "linear_cross_entropy",
         "paged_decode_attention",
     }

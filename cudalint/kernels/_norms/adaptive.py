@@ -12,11 +12,12 @@ from cudalint.kernels._checks import (
     refuse_without_dimensions,
 )
 from cudalint.kernels._dispatch import autocast_float32
+from cudalint.kernels._norms import gated
 from cudalint.kernels._norms.add_norm import broadcast, refuse_unless_broadcast
 from cudalint.kernels._norms.layer_norm import refuse_bad_layer
 from cudalint.kernels._norms.modulation import modulation
-from cudalint.kernels._norms.reference import Form, Operands, gated_sum
-from cudalint.kernels._norms.route import opaque
+from cudalint.kernels._norms.reference import Form, Operands
+from cudalint.kernels._norms.route import norm
 
 
 def ada_layer_norm(
@@ -42,10 +43,11 @@ def ada_layer_norm(
     None. `weight` and `bias` (C,) or None; result as `x`.
     Dtypes: float32, float16, bfloat16; float64 computes in float64.
     Moves: forward 2 × the bytes of `x`, backward 3 ×; more for a `scale` as large as `x`.
-    Gradients: to all tensors, those of what is broadcast summed; once differentiable compiled, any
-    order in the reference.
-    Runs: the reference. Compiled: one opaque operator, as inductor's gradients of chained modulated
-    norms were wrong (torch 2.10 to mid-2026).
+    Gradients: to all tensors, those of what is broadcast summed in two fixed stages; once
+    differentiable on a GPU and compiled, any order in the reference.
+    Runs: Triton up to 8,192 columns, else the reference, and the reference under torch.func.
+    Compiled: one opaque operator, as inductor's gradients of chained modulated norms were wrong
+    (torch 2.10 to mid-2026).
     Raises ValueError for tensors that are not floating or on another device, shapes that do not
     fit, and a `dtype` that is not floating.
 
@@ -55,7 +57,7 @@ def ada_layer_norm(
     scale, shift = _modulations("ada_layer_norm", x, scale, shift)
     dtype = _result_dtype("ada_layer_norm", autocast_float32(x), scale, shift, dtype)
     form = Form(float(eps), 0.0, float(scale_offset), True, True, x.dtype, x.dtype, dtype)
-    return opaque(Operands(x, None, None, weight, bias, scale, shift), form)[0]
+    return norm(Operands(x, None, None, weight, bias, scale, shift), form, opaque=True)[0]
 
 
 def ada_rms_norm(
@@ -75,7 +77,7 @@ def ada_rms_norm(
     shift's dtype joining in.
 
     Shapes, dtypes, bytes moved, gradients, errors and the behaviour under torch.compile are those
-    of `ada_layer_norm`, without a bias. Runs: the reference; float64 computes in float64.
+    of `ada_layer_norm`, without a bias; float64 computes in float64.
 
     Zhang and Sennrich, arXiv:1910.07467; the modulation of Peebles and Xie, arXiv:2212.09748, as
     Lumina-Next puts it on RMS norms, arXiv:2406.18583.
@@ -84,7 +86,7 @@ def ada_rms_norm(
     scale, shift = _modulations("ada_rms_norm", x, scale, shift)
     dtype = _result_dtype("ada_rms_norm", x.dtype, scale, shift, dtype)
     form = Form(float(eps), 0.0, float(scale_offset), False, True, x.dtype, x.dtype, dtype)
-    return opaque(Operands(x, None, None, weight, None, scale, shift), form)[0]
+    return norm(Operands(x, None, None, weight, None, scale, shift), form, opaque=True)[0]
 
 
 def gated_residual(
@@ -99,7 +101,8 @@ def gated_residual(
     ``torch.result_type`` of the three: a float32 residual stays float32.
     Moves: forward 3 × the bytes of `y`, backward 3 ×, 4 × with gate's gradient.
     Gradients: to all three, gate's summed over what it is broadcast along.
-    Runs: the reference. Compiled: the reference, inline.
+    Runs: Triton up to 8,192 columns, else the reference, and the reference under torch.func.
+    Compiled: the reference, inline.
     Raises ValueError for tensors that are not floating, 0-d or on another device, shapes that do
     not fit, and a `dtype` that is not floating.
 
@@ -108,7 +111,7 @@ def gated_residual(
     gate, wide = _gate("gated_residual", residual, y, gate)
     if dtype is not None:
         refuse_unless_float_dtype("gated_residual", "dtype", dtype)
-    return gated_sum(residual, y, gate, dtype or wide)
+    return gated.add(residual, y, gate, dtype or wide)
 
 
 def gated_residual_ada_layer_norm(
@@ -134,7 +137,8 @@ def gated_residual_ada_layer_norm(
     in float64.
     Moves: forward 4 × the bytes of `y` instead of 5 ×, backward 6 ×.
     Gradients: to all tensors, from both results.
-    Runs: the reference. Compiled: one opaque operator, as `ada_layer_norm`.
+    Runs: one launch forward and one backward (and one that adds up), up to 8,192 columns, else the
+    reference. Compiled: one opaque operator, as `ada_layer_norm`.
     Raises ValueError as the two functions do.
 
     Peebles and Xie, Scalable Diffusion Models with Transformers, 2022, arXiv:2212.09748, adaLN-Zero.
@@ -150,7 +154,7 @@ def gated_residual_ada_layer_norm(
     scale, shift = _modulations(function, y, scale, shift)
     dtype = _result_dtype(function, autocast_float32(y, sum_dtype), scale, shift, dtype)
     form = Form(float(eps), 0.0, float(scale_offset), True, True, sum_dtype, sum_dtype, dtype)
-    return opaque(Operands(y, residual, gate, weight, bias, scale, shift), form)
+    return norm(Operands(y, residual, gate, weight, bias, scale, shift), form, opaque=True)
 
 
 def _modulations(

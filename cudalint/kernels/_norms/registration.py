@@ -1,16 +1,19 @@
-"""The operators cudalint::fused_norm and cudalint::fused_norm_backward.
+"""The operators cudalint::fused_norm and cudalint::fused_norm_backward, and the way round them.
 
 One pair holds every norm of this folder; what a function does not have is None. Gate, scale and
-shift come with as many dimensions as x.
+shift come with as many dimensions as x. Results are contiguous. Both ways share `run_forward` and
+`run_backward`.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cudalint.kernels._dispatch import kernel_runs
 from cudalint.kernels._library import define, differentiate
 from cudalint.kernels._norms import reference
 from cudalint.kernels._norms.reference import Form, Operands
@@ -18,16 +21,51 @@ from cudalint.kernels._norms.reference import Form, Operands
 TENSORS = len(Operands._fields)
 
 
+# Rows are held whole; longer ones would not fit into a block's registers, nor would from LONG_ROWS
+# on the gradients of scale and shift with weight and bias beside them.
+MOST_COLUMNS, LONG_ROWS = 8192, 4096
+
+
+@functools.cache
+def launches() -> Any:
+    """The launches, which import Triton; an import statement would cost 1 µs a call."""
+    from cudalint.kernels._norms import launches
+
+    return launches
+
+
+@functools.cache
+def backward_launches() -> Any:
+    from cudalint.kernels._norms import backward_launches
+
+    return backward_launches
+
+
+def kernel_takes(operands: Operands) -> bool:
+    x, residual = operands.x, operands.residual
+    if not kernel_runs(x) or x.shape[-1] > MOST_COLUMNS:
+        return False
+    if residual is not None and residual.shape != x.shape:
+        return False
+    affine = operands.weight is not None or operands.bias is not None
+    if affine and operands.scale is not None and x.shape[-1] > LONG_ROWS:
+        return False
+    return all([t is None or t.dtype != torch.float64 for t in operands[1:]])
+
+
 def run_forward(*inputs: Any) -> tuple[Tensor, Tensor]:
     """(y, h); h is empty where there is no residual."""
     operands, form = Operands(*inputs[:TENSORS]), Form(*inputs[TENSORS:])
-    y, h = reference.fused_norm(operands, form)
-    x = operands.x
-    return _laid_out_as(x, y), x.new_empty(0) if operands.residual is None else _laid_out_as(x, h)
+    x, residual = operands.x, operands.residual
+    if kernel_takes(operands) and torch.float64 not in form[-3:]:
+        y, h = launches().forward(operands, form)
+    else:
+        y, h = (_contiguous_copy(t) for t in reference.fused_norm(operands, form))
+    return y, x.new_empty(0) if residual is None else h
 
 
-def _laid_out_as(x: Tensor, result: Tensor) -> Tensor:
-    return torch.empty_like(x, dtype=result.dtype).copy_(result)
+def _contiguous_copy(result: Tensor) -> Tensor:
+    return result.clone(memory_format=torch.contiguous_format)
 
 
 def run_backward(
@@ -46,6 +84,10 @@ def run_backward(
 ) -> tuple[Tensor, ...]:
     """The gradients of `reference.Gradients` that `needs` names, the others empty."""
     operands = Operands(x, None, gate, weight, bias, scale, shift)
+    if kernel_takes(operands) and torch.float64 not in (h.dtype, h_dtype, *form[-3:]):
+        run = backward_launches()
+        reading = run.Reading(dy, dh, h, operands)
+        return tuple(run.backward(reading, Form(*form), h_dtype, run.Needs(*needs)))
     gradients = reference.fused_norm_backward(dy, dh, h, operands, Form(*form))
     shapes = _gradient_shapes(h, operands, h_dtype)
     return tuple(
@@ -63,6 +105,26 @@ def _gradient_shapes(
     return [(h.shape, h_dtype), *(None if t is None else (t.shape, t.dtype) for t in others)]
 
 
+class FusedNorm(torch.autograd.Function):
+    """The way round the dispatcher, where a gradient is needed; the results are the operator's.
+
+    `forward` takes the context: a `setup_context` costs 30 µs a call in binding arguments. Where
+    the gradient is to be differentiated again, the operator takes over, which says that it cannot.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        results = run_forward(*inputs)
+        setup_context(ctx, inputs, results)
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, dh: Tensor | None) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():
+            return _registered_backward(ctx, dy, dh)
+        return gradients(run_backward, ctx, dy, dh)
+
+
 def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     operands = Operands(*inputs[:TENSORS])
     ctx.form = inputs[TENSORS:]
@@ -73,6 +135,8 @@ def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tenso
     if residual is not None:
         h, ctx.residual_dtype = output[1], residual.dtype
     ctx.has_residual = residual is not None
+    if residual is None or not any(ctx.needs_input_grad[:3]):
+        ctx.mark_non_differentiable(output[1])
     # without a gate the gradients need the sum, not what was added to it
     ctx.save_for_backward(h, h if gate is None else x, *operands[2:])
 
@@ -109,10 +173,10 @@ def _registered_backward(ctx: Any, dy: Tensor | None, dh: Tensor | None) -> tupl
 def _fake_forward(*inputs: Any) -> tuple[Tensor, Tensor]:
     operands, form = Operands(*inputs[:TENSORS]), Form(*inputs[TENSORS:])
     x = operands.x
-    y = torch.empty_like(x, dtype=form.dtype)
+    y = x.new_empty(x.shape, dtype=form.dtype)
     if operands.residual is None:
         return y, x.new_empty(0)
-    return y, torch.empty_like(x, dtype=form.sum_dtype)
+    return y, x.new_empty(x.shape, dtype=form.sum_dtype)
 
 
 def _fake_backward(

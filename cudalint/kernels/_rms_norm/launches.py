@@ -11,7 +11,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cudalint.kernels._blocks import Blocks, narrow, next_power_of_two, remembered
+from cudalint.kernels._blocks import (
+    Blocks,
+    narrow,
+    next_power_of_two,
+    programs_at_once,
+    remembered,
+    shared_memory,
+    tiles_fit,
+)
 from cudalint.kernels._launch import Launcher, Prepared, properties
 from cudalint.kernels._rms_norm import backward_kernels, chunk_kernels, forward_kernels
 from cudalint.kernels._rms_norm.reference import result_dtype
@@ -23,9 +31,6 @@ _backward_short = Launcher(backward_kernels.backward_short)
 _backward_long = Launcher(backward_kernels.backward_long)
 _backward_chunks = Launcher(chunk_kernels.backward_chunks)
 _sum_parts = Launcher(backward_kernels.sum_parts)
-
-# What a block may have on the smallest of today's GPUs, in bytes.
-SMALLEST_SHARED = 101_376
 
 
 class Form(NamedTuple):
@@ -182,7 +187,11 @@ def _prepare_backward(
 ) -> Backward:
     count, cols = shape_as_rows(x)
     row_blocks = count if isinstance(blocks, Chunks) else -(-count // blocks.rows)
-    programs = min(row_blocks, _programs(x, blocks.warps)) if weight_grad else row_blocks
+    programs = (
+        min(row_blocks, programs_at_once(x.get_device(), blocks.warps))
+        if weight_grad
+        else row_blocks
+    )
     part = torch.empty(0, dtype=torch.float32, device=x.device) if weight_grad else x
     w = x if weight is None else weight
     numbers: tuple[int | float, ...] = (count, cols, *rows.sizes, *rows.strides, *_numbers(form))
@@ -221,24 +230,7 @@ def _kernel(
     return _backward_short, (*constants, stages, blocks.rows, blocks.cols)
 
 
-def _programs(x: Tensor, warps: int) -> int:
-    """As many programs as run at once; 2 in the interpreter."""
-    device = x.get_device()
-    if device < 0:
-        return 2
-    return properties(device).multi_processor_count * max(16 // warps, 1)
-
-
 def _stages(x: Tensor, dy: Tensor, blocks: Blocks) -> int:
     """How far ahead rows are fetched."""
-    device = x.get_device()
-    room = SMALLEST_SHARED
-    if device >= 0:
-        room = getattr(properties(device), "shared_memory_per_block_optin", SMALLEST_SHARED)
-    return 3 if two_tiles_fit(blocks, x.element_size() + dy.element_size(), room) else 2
-
-
-def two_tiles_fit(blocks: Blocks, element_bytes: int, room: int) -> bool:
-    """Whether two tiles, and what the sums over a tile exchange, fit into `room` bytes."""
-    tile = blocks.rows * blocks.cols * element_bytes
-    return 2 * tile + 1024 * blocks.warps <= room
+    room = shared_memory(x.get_device())
+    return 3 if tiles_fit(2, blocks, x.element_size() + dy.element_size(), room) else 2

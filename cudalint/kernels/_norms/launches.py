@@ -1,0 +1,110 @@
+"""What a GPU runs for the norms of this folder, forward: which tile, which strides."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cudalint.kernels._blocks import Blocks, narrow, next_power_of_two, remembered
+from cudalint.kernels._launch import Launcher, Prepared
+from cudalint.kernels._norms import forward_kernels
+from cudalint.kernels._norms.groups import Groups, groups_of, readable
+from cudalint.kernels._norms.reference import Form, Operands
+from cudalint.kernels._rows import dense_last, rows_of
+
+_forward = Launcher(forward_kernels.forward)
+
+_ROUNDINGS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+
+Key = tuple[object, ...]
+_forwards: dict[Key, Prepared] = {}
+
+
+def forward_blocks(cols: int) -> Blocks:
+    width = next_power_of_two(cols)
+    return narrow(width, 2048, warps=4) if width <= 2048 else Blocks(True, 1, width, width // 512)
+
+
+def forward(o: Operands, form: Form, norm: bool = True) -> tuple[Tensor, Tensor]:
+    """(y, h), both contiguous; h is x where there is no residual, y is h where there is no norm."""
+    key = (form, norm, *layout(o))
+    prepared = _forwards.get(key)
+    if prepared is None:
+        if o.x.numel() == 0:
+            return _empty_results(o, form, norm)
+        copied, prepared = _prepare_forward(o, form, norm)
+        if all([a is b for a, b in zip(o, copied, strict=True)]):
+            remembered(_forwards)[key] = prepared
+        o = copied
+    x = o.x
+    y, h = _empty_results(o, form, norm)
+    prepared(*[x if t is None else t for t in o], y, h)
+    return y, h
+
+
+def _empty_results(o: Operands, form: Form, norm: bool) -> tuple[Tensor, Tensor]:
+    x = h = o.x
+    if o.residual is not None:
+        h = torch.empty(x.shape, dtype=form.sum_dtype, device=x.device)
+    return torch.empty(x.shape, dtype=form.dtype, device=x.device) if norm else h, h
+
+
+def layout(tensors: tuple[Tensor | None, ...]) -> list[object]:
+    return [None if t is None else (t.shape, t.stride(), t.dtype) for t in tensors]
+
+
+def _prepare_forward(o: Operands, form: Form, norm: bool) -> tuple[Operands, Prepared]:
+    """The operands as they can be read, and the launch."""
+    x, residual = dense_last(o.x), o.residual
+    if residual is not None:
+        residual = dense_last(residual)
+    rows = rows_of(x, x if residual is None else residual)
+    if rows is None:
+        x, residual = x.contiguous(), None if residual is None else residual.contiguous()
+        rows = rows_of(x, x)
+        assert rows is not None
+    groups, modulations, strides = modulations_of(o)
+    gate, scale, shift = modulations
+    o = Operands(x, residual, gate, dense(o.weight), dense(o.bias), scale, shift)
+    blocks = forward_blocks(x.shape[-1])
+    group_blocks = -(-groups.rows // blocks.rows)
+    y, h = (torch.empty(0, dtype=d, device=x.device) for d in (form.dtype, form.sum_dtype))
+    return o, _forward.prepare(
+        groups.number * group_blocks,
+        (*[x if t is None else t for t in o], y, h if residual is not None else x),
+        (
+            groups.rows, group_blocks, x.shape[-1], *rows.sizes, *rows.strides, *strides,
+            form.eps, form.weight_offset, form.scale_offset,
+        ),
+        (
+            rows.levels, norm, form.layer, rounding(form),
+            *[t is not None for t in o[1:]],
+            groups.per_row, precise(form), blocks.rows, blocks.cols,
+        ),
+        blocks.warps,
+    )  # fmt: skip
+
+
+def modulations_of(o: Operands) -> tuple[Groups, list[Tensor | None], list[int]]:
+    """Gate, scale and shift as they can be read, and their strides from group to group."""
+    modulations = (o.gate, o.scale, o.shift)
+    groups = groups_of(o.x.shape, [m for m in modulations if m is not None])
+    tensors: list[Tensor | None] = []
+    strides = []
+    for m in modulations:
+        tensor, stride = (m, 0) if m is None else readable(m, o.x.shape, groups)
+        tensors.append(tensor)
+        strides.append(stride)
+    return groups, tensors, strides
+
+
+def dense(vector: Tensor | None) -> Tensor | None:
+    return None if vector is None else vector.contiguous()
+
+
+def rounding(form: Form) -> int:
+    return 0 if form.late else _ROUNDINGS[form.norm_dtype]
+
+
+def precise(form: Form) -> bool:
+    return torch.float32 in (form.sum_dtype, form.dtype)
