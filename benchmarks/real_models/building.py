@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
 import types
 import typing
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -133,44 +135,56 @@ def attempts(call: Callable[..., Any]) -> Iterator[dict[str, Any]]:
         parameters.pop(name, None)
     required = [n for n, p in parameters.items() if p.default is inspect.Parameter.empty]
     if "input_ids" in parameters:
-        ids = torch.randint(3, VOCABULARY, (2, LENGTH), generator=_generator())
+        ids = torch.randint(3, VOCABULARY, (2, LENGTH), generator=_generator("ids"))
         yield {"input_ids": ids}
         if "decoder_input_ids" in parameters:
             yield {"input_ids": ids, "decoder_input_ids": ids.flip(0)}
     if "pixel_values" in parameters:
-        yield {"pixel_values": _noise(2, 3, 32, 32)}
-    for first in (
-        (2, LENGTH, WIDTH),
-        (2, WIDTH, 8, 8),
-        (2, 8, 8, WIDTH),
-        (2, WIDTH, 16),
-        (6, WIDTH),
-    ):
-        names = required or list(parameters)[:1]
-        yield {name: _argument(name, first) for name in names}
+        yield {"pixel_values": _noise("pixel_values", 2, 3, 32, 32)}
+    names = [*required, *(n for n in parameters if n in _CONDITIONS and n not in required)]
+    names = names or list(parameters)[:1]
+    conditions = _CONDITION_SHAPES if _CONDITIONS & set(names) else _CONDITION_SHAPES[:1]
+    masks = (None, True) if any("mask" in name for name in names) else (None,)
+    for first, condition, mask in itertools.product(_SHAPES, conditions, masks):
+        yield {name: _argument(name, first, condition, mask) for name in names}
 
 
-def _argument(name: str, shape: tuple[int, ...]) -> Any:
+# What a call is given first, and what its condition is (the embedding of a time step).
+_SHAPES = (
+    *((2, LENGTH, WIDTH), (2, WIDTH, 8, 8), (2, 8, 8, WIDTH), (2, WIDTH, 16), (6, WIDTH)),
+    (1, 2, 8, 8, WIDTH),
+)
+_CONDITIONS = {"temb", "emb", "conditioning", "conditioning_embedding", "c", "vec", "t_emb", "cond"}
+_CONDITION_SHAPES = (
+    *((2, WIDTH), (2, 6, WIDTH), (2, LENGTH, WIDTH), (2, 1, WIDTH), (2, 6 * WIDTH)),
+    *((2, 1, 6 * WIDTH), (2, LENGTH, 6, WIDTH), (2, 3 * WIDTH)),
+)
+
+
+def _argument(
+    name: str, shape: tuple[int, ...], condition: tuple[int, ...], mask: bool | None
+) -> Any:
     turned = WIDTH // HEADS
     if name in ("position_embeddings", "image_rotary_emb", "rotary_emb"):
-        angles = _noise(1, LENGTH, turned)
+        angles = _noise(name, LENGTH, turned)
         return angles.cos(), angles.sin()
     if name in ("cos", "sin"):
-        return _noise(1, LENGTH, turned)
+        return _noise(name, 1, LENGTH, turned)
     if name in ("q", "k", "v", "query", "key", "value", "query_states", "key_states"):
-        return _noise(2, HEADS, LENGTH, turned)
+        return _noise(name, 2, HEADS, LENGTH, turned)
     if "mask" in name:
-        return None
-    if name in ("gate", "z") and len(shape) == 3:
-        return _noise(*shape)
+        return None if mask is None else torch.ones(shape[:2], dtype=torch.bool)
+    if name in _CONDITIONS:
+        return _noise(name, *condition)
     if name.endswith("_size") or name in ("H", "W", "h", "w"):
         return 8
-    return _noise(*shape)
+    return _noise(name, *shape)
 
 
-def _noise(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=_generator())
+def _noise(name: str, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=_generator(name))
 
 
-def _generator() -> torch.Generator:
-    return torch.Generator().manual_seed(2)
+def _generator(name: str) -> torch.Generator:
+    """Other numbers for other arguments, and the same ones in every process."""
+    return torch.Generator().manual_seed(zlib.crc32(name.encode()))
