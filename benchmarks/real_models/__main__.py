@@ -105,8 +105,13 @@ def _trials(jobs: list[dict[str, Any]], work: Path) -> dict[str, Any]:
         sides = [_side(work, side, portion) for side in ("before", "after")]
         for job in jobs[start : start + PORTION]:
             found[job["module"]] = report.trial(job, *(side[job["module"]] for side in sides))
-            print(job["module"], found[job["module"]]["verdict"], flush=True)
+            _say(job["module"], found[job["module"]])
     return found
+
+
+def _say(module: str, trial: dict[str, Any]) -> None:
+    is_fine = trial["verdict"] == "agrees"
+    print(module, trial["verdict"], *([] if is_fine else trial["failures"]), sep="; ", flush=True)
 
 
 def _side(work: Path, side: str, jobs: Path) -> dict[str, Any]:
