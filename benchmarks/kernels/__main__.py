@@ -17,7 +17,17 @@ from benchmarks.kernels import accuracy, by_hand, report
 from benchmarks.kernels.case import Call, Case
 from benchmarks.kernels.cases import OPERATIONS, cases
 from benchmarks.kernels.timing import ceilings, gpu_time, host_time
-from cudalint.kernels import apply_rope, attention, cross_entropy, rms_norm, softmax, swiglu
+from cudalint.kernels import (
+    ada_layer_norm,
+    add_layer_norm,
+    apply_rope,
+    attention,
+    cross_entropy,
+    layer_norm,
+    rms_norm,
+    softmax,
+    swiglu,
+)
 
 
 def main() -> None:
@@ -78,6 +88,11 @@ def _host_pairs(gradient: bool) -> dict[str, tuple[Call, Call]]:
     target = torch.zeros(4, device="cuda", dtype=torch.int64)
     return {
         "rms_norm": (lambda: F.rms_norm(x, (256,), w, 1e-6), lambda: rms_norm(x, w)),
+        "layer_norm": (lambda: F.layer_norm(x, (256,), w), lambda: layer_norm(x, w)),
+        "add_norm": (lambda: by_hand.add_layer_norm(x, x, w, w), lambda: add_layer_norm(x, x, w, w)),
+        "adaptive_norm": (
+            lambda: by_hand.ada_layer_norm(x, w, w), lambda: ada_layer_norm(x, scale=w, shift=w)
+        ),
         "softmax": (lambda: torch.softmax(x, -1), lambda: softmax(x)),
         "attention": (
             lambda: F.scaled_dot_product_attention(q, q, q), lambda: attention(q, q, q)

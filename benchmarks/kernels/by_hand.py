@@ -61,3 +61,36 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 def linear_cross_entropy(x: Tensor, weight: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(F.linear(x, weight).float(), target)
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    mean = x.mean(-1, keepdim=True)
+    variance = (x - mean).pow(2).mean(-1, keepdim=True)
+    return (x - mean) * torch.rsqrt(variance + 1e-6) * weight + bias
+
+
+def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    hidden = x + residual
+    return rms_norm(hidden, weight), hidden
+
+
+def add_layer_norm(
+    x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    hidden = x + residual
+    return F.layer_norm(hidden, (x.shape[-1],), weight, bias, 1e-6), hidden
+
+
+def ada_layer_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return F.layer_norm(x, (x.shape[-1],), eps=1e-6) * (1 + scale) + shift
+
+
+def gated_residual(residual: Tensor, y: Tensor, gate: Tensor) -> Tensor:
+    return residual + gate * y
+
+
+def gated_residual_ada_layer_norm(
+    residual: Tensor, y: Tensor, gate: Tensor, scale: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    hidden = residual + gate * y
+    return ada_layer_norm(hidden, scale, shift), hidden

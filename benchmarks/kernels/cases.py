@@ -15,6 +15,7 @@ from benchmarks.kernels import by_hand
 from benchmarks.kernels.case import Case, Function, both_modes, calls, compiled, liger, name_of
 from benchmarks.kernels.elementwise import glus, ropes
 from benchmarks.kernels.losses import cross_entropies, linear_cross_entropies
+from benchmarks.kernels.norms import adaptive_norms, add_norms, layer_norms
 from cudalint.kernels import attention, rms_norm, softmax
 
 EPS = 1e-6
@@ -111,6 +112,9 @@ def _with_backend(
 
 OPERATIONS: dict[str, Callable[[], Iterator[Case]]] = {
     "rms_norm": _rms_norms,
+    "layer_norm": layer_norms,
+    "add_norm": add_norms,
+    "adaptive_norm": adaptive_norms,
     "softmax": _softmaxes,
     "attention": _attentions,
     "glu": glus,
