@@ -199,6 +199,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF008", "unfused-gated-activation", True, PY, (TORCH,), "safe", within=(UNITS, (b"*", b".mul", b"multiply"))),
     Rule("CUF009", "unfused-rotary-embedding", True, PY, (TORCH, JOINED), "safe", within=((b"cos", b"as_complex"), (b"sin", b"as_complex"))),
     Rule("CUF010", "log-of-softmax", True, PY, (TORCH, (b"oftmax", b"ross_entropy", b"CrossEntropyLoss"), (b"log(", b"nll_loss", b"NLLLoss", b"one_hot", b".float(", b"float32", b"torch.float")), "safe"),
+    Rule("CUF011", "materialized-lm-head-logits", True, PY, (TORCH, (b"ross_entropy", b"CrossEntropyLoss"), (b"inear", b"weight")), "safe"),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
     Rule("CUF013", "separate-qkv-projections", False, PY, (TORCH, (b"Linear",)), None, within=((b"self.",), (b"q", b"Q"), (b"k", b"K"), (b"v", b"V"))),
     Rule("CUF014", "unfused-adaptive-norm", True, PY, (TORCH, ONE_MORE), "safe", within=(NORM,)),

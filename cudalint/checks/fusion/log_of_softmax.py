@@ -58,6 +58,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.candidates import Word, aliases, attributes, functions
 from cudalint.facts.graph.patterns.deliberate import is_autograd_function
+from cudalint.facts.graph.patterns.lm_heads import heads
 from cudalint.facts.graph.patterns.log_softmaxes import Found, found_in
 from cudalint.facts.guards import is_guarded
 from cudalint.facts.python import PythonFacts
@@ -94,9 +95,11 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
     for function in _candidates(facts):
         if is_autograd_function(facts, function):
             continue
-        for found in found_in(facts, facts.graphs.of(function)):
+        graph = facts.graphs.of(function)
+        projected = {head.loss.value.id for head in heads(facts, graph)}  # CUF011 has more to say
+        for found in found_in(facts, graph):
             span = _span(found, function)
-            if span is None or not _is_wanted(facts, found):
+            if span is None or found.result.id in projected or not _is_wanted(facts, found):
                 continue
             yield Finding("CUF010", span, MESSAGES[found.form], {"found": found})
 
