@@ -237,3 +237,18 @@ def clean(paths: tuple[str, ...], cache_dir: str | None) -> int:
     from cudalint.commands.clean import clean as remove
 
     return remove(paths or (".",), cache_dir)
+
+
+@main.command()
+@click.argument("operations", nargs=-1, required=True, metavar="OP...")
+@click.option("--to", metavar="FOLDER", help="Where to; `vendored-path` of the configuration else.")
+@click.option("--force", is_flag=True, help="Replace files that were changed, or are not ours.")
+def vendor(operations: tuple[str, ...], to: str | None, force: bool) -> int:
+    """Copy kernels into the project, with all that they need and their tests.
+
+    The copies are plain files that import torch and nothing of cudalint. With
+    `kernel-source = "vendored"` fixes write imports of them.
+    """
+    from cudalint.commands.vendor import vendor as copy
+
+    return copy(operations, to, force)

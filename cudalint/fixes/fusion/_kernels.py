@@ -48,7 +48,9 @@ def kernel(facts: PythonFacts, name: str, torch: tuple[str, str] | None = None) 
         return Kernel(spelling, need, source, True)
     module = "cudalint.kernels"
     if source == "vendored":
-        module = facts.settings.vendored_path.strip("/").removesuffix(".py").replace("/", ".")
+        # a folder `src` holds packages and is none
+        path = facts.settings.vendored_path.strip("/").removeprefix("./").removeprefix("src/")
+        module = path.removesuffix(".py").replace("/", ".")
     spelling, need = facts.names.need(module, name)
     asked = facts.settings.kernel_source_set or b"cudalint.kernels" in facts.text
     return Kernel(spelling, need, source, asked, f"`{name}`" if name in WITHOUT_KERNEL else "")
