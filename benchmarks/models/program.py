@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import difflib
 import io
+import os
 import runpy
 import shutil
 import statistics
@@ -54,7 +55,11 @@ def fixed(name: str, column: str, folder: Path) -> Fixed:
         return Fixed(path, 0, [])
     command = [sys.executable, "-m", "cudalint", "fix", "--unsafe-fixes", "--isolated"]
     command += ["--no-cache", "--output-format", "concise", *options, path.name]
-    done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
+    paths = [str(HERE.parents[1]), *(part for part in sys.path if part)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}  # it runs in another folder
+    done = subprocess.run(
+        command, cwd=path.parent, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode not in (0, 1):
         raise SystemExit(f"cudalint fix {name}.py: {done.stderr or done.stdout}")
     rows = difflib.ndiff(original.read_text().splitlines(), path.read_text().splitlines())

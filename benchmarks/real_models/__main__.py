@@ -10,6 +10,7 @@ import argparse
 import collections
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 
 from benchmarks.real_models import changed, report
 
+ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {"transformers": "models", "diffusers": "models", "timm": "."}
 PORTION = 25  # modules a process
 
@@ -71,7 +73,11 @@ def _copied(package: str, work: Path) -> tuple[Path, Path]:
 
 def _lint(command: str, folder: Path, options: list[str], output: str = "json") -> str:
     line = [sys.executable, "-m", "cudalint", command, *options, "--output-format", output, "."]
-    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+    paths = [str(ROOT), *(part for part in sys.path if part)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}  # it runs in another folder
+    done = subprocess.run(
+        line, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode not in (0, 1):
         raise SystemExit(f"{' '.join(line)}: {done.stderr}")
     return done.stdout
