@@ -45,3 +45,21 @@ def inverse_root(x, PRECISE: tl.constexpr):
     else:
         result = tl.rsqrt(x)
     return result
+
+
+@triton.jit
+def tanh(x, PRECISE: tl.constexpr):
+    """tanh x, to a few ulp near 0 too, where 1 − e^−2|x| would cancel."""
+    size = tl.abs(x)
+    e = exp(-2.0 * size, PRECISE)
+    if PRECISE:
+        far = tl.div_rn(1.0 - e, 1.0 + e)
+    else:
+        far = (1.0 - e) / (1.0 + e)
+    square = x * x
+    series = tl.fma(square, 0.021869488536155203, -0.05396825396825397)
+    series = tl.fma(square, series, 0.13333333333333333)
+    series = tl.fma(square, series, -0.3333333333333333)
+    near = tl.fma(size * square, series, size)
+    result = tl.where(size < 0.25, near, far)
+    return tl.where(x < 0.0, -result, result)

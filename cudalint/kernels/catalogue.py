@@ -163,7 +163,19 @@ _KERNELS = (
             ),
         ),
     ),
-    KernelInfo(name="cross_entropy", **_REFERENCE),
+    KernelInfo(
+        name="cross_entropy",
+        forward="Triton; rows of any length in the online form; ignored rows are not read",
+        backward="Triton; once differentiable",
+        compiled="one opaque operator",
+        operators=("cudalint::cross_entropy", "cudalint::cross_entropy_backward"),
+        fallbacks=(
+            _NO_FLOAT64,
+            _LONG_ROWS,
+            ("class weights", "the reference"),
+            ("probabilities as targets", "the reference"),
+        ),
+    ),
     KernelInfo(
         name="decode_attention",
         forward="torch.nn.functional.scaled_dot_product_attention, behind a mask where lengths are "

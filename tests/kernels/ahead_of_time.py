@@ -16,6 +16,8 @@ from triton.compiler import ASTSource
 # The shared memory that a block may have, in bytes.
 SHARED_LIMIT = {80: 166_912, 86: 101_376, 89: 101_376, 90: 232_448, 100: 232_448, 120: 101_376}
 
+SIZE = {"bf16": 2, "fp16": 2, "fp32": 4}
+
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 
 

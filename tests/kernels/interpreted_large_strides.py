@@ -8,6 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cudalint.kernels._cross_entropy import launches as cross_entropy_launches
+from cudalint.kernels._cross_entropy import reference as cross_entropy_reference
+from cudalint.kernels._cross_entropy.reference import Options
 from cudalint.kernels._glu import launches as glu_launches
 from cudalint.kernels._glu import reference as glu_reference
 from cudalint.kernels._rms_norm import launches as rms_norm_launches
@@ -80,3 +83,16 @@ def test_rope() -> None:
         ours = rope_launches.turn(q, k, tables, q.dtype, k.dtype)
         fair = [rope_reference.rope(x, cos, sin, form, x.dtype) for x in (q, k)]
         torch.testing.assert_close(list(ours), fair)
+
+
+def test_cross_entropy() -> None:
+    target = torch.tensor([0, -100, 5])
+    options = Options(-100, 0.1, "none", None, 0.0)
+    for cols in (33, 9000):
+        x = far_rows(cols)
+        losses, statistics = cross_entropy_launches.rows_forward(x, target, options)
+        fair, _ = cross_entropy_reference.rows_forward(x, target, options)
+        torch.testing.assert_close(losses, fair)
+        ours = cross_entropy_launches.backward(losses, x, target, statistics, losses, options)
+        expected = cross_entropy_reference.rows_backward(losses, x, target, statistics, options)
+        torch.testing.assert_close(ours, expected, rtol=2e-3, atol=2e-3)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cudalint.kernels import geglu, log_softmax, rms_norm, rope, softmax, swiglu
+from cudalint.kernels import cross_entropy, geglu, log_softmax, rms_norm, rope, softmax, swiglu
 
 Function = Callable[[Tensor, Tensor], Tensor]
 OPS = torch.ops.cudalint
@@ -35,6 +35,10 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     half = cos.shape[-1]
     first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)
+
+
+def _classes(x: Tensor) -> Tensor:
+    return torch.arange(x.shape[0], device=x.device) % x.shape[-1]
 
 
 ROW_WISE = {
@@ -70,5 +74,10 @@ ROW_WISE = {
         lambda x, w: rope(x, *_tables(x, w), table="half"),
         lambda x, w: _turned(x, *_tables(x, w)),
         lambda x, w: OPS.apply_rope(x, None, *_tables(x, w), False, True, x.dtype, x.dtype)[0],
+    ),
+    "cross_entropy": Row(
+        lambda x, w: cross_entropy(x, _classes(x), reduction="none"),
+        lambda x, w: F.cross_entropy(x.float(), _classes(x), reduction="none"),
+        lambda x, w: OPS.cross_entropy(x, _classes(x), -100, 0.0, "none", None, 0.0)[0],
     ),
 }

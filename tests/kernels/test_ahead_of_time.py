@@ -17,13 +17,13 @@ from cudalint.kernels._softmax import launches as softmax
 from cudalint.kernels._softmax import triton_kernels as softmax_kernels
 from tests.kernels.ahead_of_time import (
     SHARED_LIMIT,
+    SIZE,
     Compiled,
     assert_fits,
     compile_kernel,
     specialised,
 )
 
-SIZE = {"bf16": 2, "fp16": 2, "fp32": 4}
 COLUMNS = (64, 1024, 3072, 4096, 8192, 16384, 32768, 131072)
 
 

@@ -22,6 +22,7 @@ ROOT = HERE.parents[1]
         "interpreted_glu.py",
         "interpreted_norms.py",
         "interpreted_rope.py",
+        "interpreted_cross_entropy.py",
         "interpreted_large_strides.py",
     ],
 )

@@ -16,6 +16,7 @@ from torch.library import opcheck
 from cudalint import kernels
 from cudalint.fixes.fusion._kernels import WITHOUT_KERNEL
 from cudalint.kernels import (
+    cross_entropy,
     geglu,
     geglu_packed,
     kernel_info,
@@ -26,6 +27,7 @@ from cudalint.kernels import (
     softmax,
     swiglu,
 )
+from cudalint.kernels._cross_entropy.registration import TransformedCrossEntropy
 from cudalint.kernels._dispatch import must_dispatch
 from cudalint.kernels._glu.registration import TransformedGLU, TransformedPackedGLU
 from cudalint.kernels._rms_norm.registration import TransformedRMSNorm
@@ -102,11 +104,41 @@ def operator_calls() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Ten
             lambda x, w: _rope(x, w.detach()),
             lambda x, w: rope(x, w[:2].detach(), w[2:4].detach(), table="half"),
         ),
+        "cross_entropy": (
+            lambda x, w: _cross_entropy(x),
+            lambda x, w: cross_entropy(
+                x,
+                torch.tensor([1, -100, 4]).expand(x.shape[:-1]),
+                label_smoothing=0.1,
+                reduction="none",
+                softcap=5.0,
+                z_loss=0.01,
+            ),
+        ),
         "geglu_packed": (
             lambda x, w: OPS.glu_packed(torch.cat((x * w, x), -1), False, "gelu"),
             lambda x, w: geglu_packed(torch.cat((x * w, x), -1), gate_first=False),
         ),
     }
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("options", [(0.0, None, 0.0), (0.1, 5.0, 0.01)])
+def test_opcheck_cross_entropy(reduction: str, options: tuple[float, float | None, float]) -> None:
+    logits = torch.randn(2, 4, 5, requires_grad=True)
+    target = torch.tensor([[0, 4, 1], [-100, 2, 3]], dtype=torch.int32)
+    form = (-100, options[0], reduction, *options[1:])
+    opcheck(OPS.cross_entropy, (logits[:, 1:], target, *form))
+    opcheck(OPS.cross_entropy, (logits.detach()[:, 1:].bfloat16().requires_grad_(), target, *form))
+    logits = logits.detach()[:, 1:]
+    loss, *kept = OPS.cross_entropy(logits, target, *form)
+    opcheck(OPS.cross_entropy_backward, (loss, logits, target, *kept, *form))
+
+
+def _cross_entropy(x: Tensor, run: Callable[..., Any] = OPS.cross_entropy) -> Tensor:
+    target = torch.tensor([1, -100, 4]).expand(x.shape[:-1])
+    loss: Tensor = run(x, target, -100, 0.1, "none", 5.0, 0.01)[0]
+    return loss
 
 
 def _rope(x: Tensor, w: Tensor) -> Tensor:
@@ -121,8 +153,8 @@ operators = pytest.mark.parametrize("name", list(operator_calls()))
 def test_operator_and_reference_agree_with_gradients(name: str) -> None:
     operator, reference = operator_calls()[name]
     x, w = torch.randn(3, 5, requires_grad=True), torch.randn(5, requires_grad=True)
-    dy = torch.randn(3, 5)
-    leaves = (x,) if "softmax" in name or name == "rope" else (x, w)
+    dy = torch.randn(3) if name == "cross_entropy" else torch.randn(3, 5)
+    leaves = (x, w) if name == "rms_norm" or "glu" in name else (x,)
     ours, expected = operator(x, w), reference(x, w)
     torch.testing.assert_close(ours, expected)
     for needed in ((x,), leaves, leaves[-1:]):
@@ -161,6 +193,7 @@ def transformed_calls() -> dict[str, Callable[..., Tensor]]:
         "rope": lambda x, w: TransformedRope.apply(
             x, None, w[:2], w[2:4], False, True, x.dtype, x.dtype
         )[0],
+        "cross_entropy": lambda x, w: _cross_entropy(x, TransformedCrossEntropy.apply),
         "geglu_packed": lambda x, w: TransformedPackedGLU.apply(
             torch.cat((x * w, x), -1), False, "gelu"
         ),
@@ -176,11 +209,12 @@ def test_function_transforms(name: str) -> None:
         def loss(x: Tensor, w: Tensor) -> Tensor:
             return function(x, w).pow(3).sum()
 
+        y, pull = torch.func.vjp(lambda x: function(x, w), x)
         return [
             torch.func.grad(loss)(x, w),
             torch.func.vmap(torch.func.grad(loss), in_dims=(0, None))(x, w),
             torch.func.vmap(function, in_dims=(0, None))(x, w),
-            torch.func.vjp(lambda x: function(x, w), x)[1](x)[0],
+            pull(y)[0],
         ]
 
     torch.testing.assert_close(gradients(transformed), gradients(reference))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
-from cudalint.kernels._cross_entropy import checks, reference
+from cudalint.kernels._cross_entropy import checks, reference, registration
 from cudalint.kernels._cross_entropy.reference import Options
+from cudalint.kernels._dispatch import (
+    MOST_COLUMNS,
+    is_transformed,
+    kernel_runs,
+    must_dispatch,
+    needs_gradient,
+)
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -36,10 +45,14 @@ def cross_entropy(
 
     Shapes: `logits` (..., C) and `target` (...), any strides: a shifted slice ``logits[:, :-1]`` is
     read in place; `weight` (C,). The loss has the shape of `target` for "none", else none.
-    Dtypes: float32, float16, bfloat16, float64 logits, integer targets, or probabilities with the
-    shape of `logits`. The loss is float32 whatever the logits are, and float64 for float64.
-    Moves: forward the bytes of `logits`, backward 2 ×. No float32 copy of the logits is stored.
-    Gradients: to `logits`, and to `weight` and probabilities in the reference.
+    Dtypes: float32, float16, bfloat16 logits and integer targets; float64 logits, a `weight`, and
+    probabilities (a `target` with the shape of `logits`) run the reference. The loss is float32
+    whatever the logits are, and float64 for float64.
+    Moves: forward the bytes of `logits`, backward 2 ×. No float32 copy of the logits is stored;
+    `logits`, `target` and two numbers a row are kept for the backward.
+    Gradients: to `logits`, once differentiable on a GPU; to `weight` and probabilities, and any
+    order, in the reference. A target that is no class is an error: NaN in its row on a GPU.
+    Compiled: one opaque operator.
     Raises ValueError for dtypes, shapes and devices that do not fit, an unknown `reduction`, a
     `label_smoothing` outside 0 to 1, a `softcap` that is not positive, and `ignore_index` ≥ 0 with
     probabilities.
@@ -47,7 +60,10 @@ def cross_entropy(
     Label smoothing of Szegedy et al., 2015, arXiv:1512.00567, section 7; z_loss of PaLM,
     arXiv:2204.02311, section 5; softcap of Gemma 2, arXiv:2408.00118, section 2.
     """
-    options = Options(ignore_index, label_smoothing, reduction, softcap, z_loss)
+    options = Options(
+        ignore_index, float(label_smoothing), reduction,
+        None if softcap is None else float(softcap), float(z_loss),
+    )  # fmt: skip
     checks.refuse_bad_options("cross_entropy", options)
     checks.refuse_bad_logits("cross_entropy", logits)
     if target.is_floating_point() and target.shape == logits.shape:
@@ -56,4 +72,34 @@ def cross_entropy(
         checks.refuse_bad_target("cross_entropy", target, logits.shape[:-1], logits)
     if weight is not None:
         checks.refuse_bad_weight("cross_entropy", weight, logits)
-    return reference.cross_entropy(logits, target, weight, options)
+    if not _kernel_takes(logits, target, weight):
+        return reference.cross_entropy(logits, target, weight, options)
+    loss: Tensor = _route(logits, target)(logits, target, *options)
+    return loss
+
+
+def _route(logits: Tensor, target: Tensor) -> Callable[..., Any]:
+    if torch.compiler.is_compiling():
+        return _by_operator
+    if must_dispatch(logits, target):
+        return _transformed if is_transformed() else _by_operator
+    return registration.CrossEntropy.apply if needs_gradient(logits) else _without_gradient
+
+
+def _by_operator(*inputs: Any) -> Any:
+    return torch.ops.cudalint.cross_entropy(*inputs)[0]
+
+
+def _transformed(*inputs: Any) -> Any:
+    results: Any = registration.TransformedCrossEntropy.apply(*inputs)  # type: ignore[no-untyped-call]
+    return results[0]
+
+
+def _without_gradient(logits: Tensor, target: Tensor, *options: Any) -> Tensor:
+    return registration.run_forward(logits, target, *options)[0]
+
+
+def _kernel_takes(logits: Tensor, target: Tensor, weight: Tensor | None) -> bool:
+    if not kernel_runs(logits) or logits.shape[-1] > MOST_COLUMNS:
+        return False
+    return weight is None and not target.is_floating_point()

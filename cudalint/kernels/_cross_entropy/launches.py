@@ -1,0 +1,163 @@
+"""What a GPU runs for cross-entropy: which kernel, with which blocks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cudalint.kernels._blocks import Blocks, narrow, next_power_of_two, remembered
+from cudalint.kernels._cross_entropy import reference
+from cudalint.kernels._cross_entropy import triton_kernels as kernels
+from cudalint.kernels._cross_entropy.reference import Options
+from cudalint.kernels._launch import Launcher, Number, Prepared
+from cudalint.kernels._rows import dense_last, rows_of, shape_as_rows
+
+_forward_short = Launcher(kernels.forward_short)
+_forward_long = Launcher(kernels.forward_long)
+_reduce = Launcher(kernels.reduce)
+_backward = Launcher(kernels.backward)
+
+_forwards: dict[tuple[object, ...], Prepared] = {}
+_reductions: dict[tuple[object, ...], Prepared] = {}
+_backwards: dict[tuple[object, ...], Prepared] = {}
+
+# Rows that one program adds up; torch's own sum takes more.
+MOST_ROWS_REDUCED = 32768
+REDUCE_BLOCK = 4096
+
+TILE = 4096
+TILE_WARPS = 8
+
+
+def forward_blocks(cols: int) -> Blocks:
+    width = next_power_of_two(cols)
+    if width <= 2048:
+        return narrow(width, 2048, warps=4)
+    return Blocks(False, 1, 4096, 8) if cols <= 4096 else Blocks(False, 1, 8192, 16)
+
+
+def backward_tile(cols: int) -> tuple[int, int]:
+    """(rows, columns) of a tile."""
+    width = min(next_power_of_two(cols), TILE)
+    return min(TILE // width, 256), width
+
+
+def rows_forward(logits: Tensor, target: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    """As `reference.rows_forward`."""
+    logits = dense_last(logits)
+    losses = torch.empty(target.shape, dtype=torch.float32, device=logits.device)
+    statistics = torch.empty((2, *target.shape), dtype=torch.float32, device=logits.device)
+    if target.numel() == 0:
+        return losses, statistics
+    key = (*_layout(logits, target), options)
+    prepared = _forwards.get(key)
+    if prepared is None:
+        prepared = _prepare_forward(logits, target, losses, statistics, options)
+        if prepared is None:
+            return rows_forward(logits.contiguous(), target.contiguous(), options)
+        remembered(_forwards)[key] = prepared
+    prepared(logits, target, losses, statistics)
+    return losses, statistics
+
+
+def reduced(losses: Tensor, target: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    """The loss and what a row counts for in it."""
+    if options.reduction == "none":
+        return losses, torch.empty((), dtype=torch.float32, device=losses.device)
+    rows = None
+    if 0 < losses.numel() <= MOST_ROWS_REDUCED:
+        rows = rows_of(target.unsqueeze(-1))
+    if rows is None:
+        share = reference.share_of_each(target, options, losses)
+        return reference.reduced(losses, share, options), share
+    loss = torch.empty((), dtype=torch.float32, device=losses.device)
+    share = torch.empty((), dtype=torch.float32, device=losses.device)
+    key = (target.shape, target.stride(), target.dtype, options.ignore_index, options.reduction)
+    prepared = _reductions.get(key)
+    if prepared is None:
+        prepared = remembered(_reductions)[key] = _reduce.prepare(
+            1,
+            (losses, target, loss, share),
+            (losses.numel(), *rows.sizes, *rows.strides, options.ignore_index),
+            (rows.levels, options.reduction == "mean", REDUCE_BLOCK),
+            16,
+        )
+    prepared(losses, target, loss, share)
+    return loss, share
+
+
+def backward(
+    dloss: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    statistics: Tensor,
+    share: Tensor,
+    options: Options,
+    dx: Tensor | None = None,
+) -> Tensor:
+    """dx from the gradient of the loss; a contiguous `dx`, given, may be the logits themselves."""
+    logits, dloss, statistics = dense_last(logits), dloss.contiguous(), statistics.contiguous()
+    if dx is None:
+        dx = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
+    if target.numel() == 0:
+        return dx
+    key = (*_layout(logits, target), options, dx.stride())
+    prepared = _backwards.get(key)
+    tensors = (dloss, logits, target, statistics, share, dx)
+    if prepared is None:
+        prepared = _prepare_backward(tensors, options)
+        if prepared is None:
+            target = target.contiguous()
+            return backward(dloss, logits.contiguous(), target, statistics, share, options, dx)
+        remembered(_backwards)[key] = prepared
+    prepared(*tensors)
+    return dx
+
+
+def _layout(logits: Tensor, target: Tensor) -> tuple[object, ...]:
+    return logits.shape, logits.stride(), logits.dtype, target.stride(), target.dtype
+
+
+def _numbers(options: Options) -> tuple[Number, ...]:
+    softcap = 1.0 if options.softcap is None else float(options.softcap)
+    return options.ignore_index, float(options.label_smoothing), softcap, float(options.z_loss)
+
+
+def _switches(options: Options) -> tuple[bool, bool, bool]:
+    return options.label_smoothing > 0.0, options.softcap is not None, options.z_loss != 0.0
+
+
+def _prepare_forward(
+    logits: Tensor, target: Tensor, losses: Tensor, statistics: Tensor, options: Options
+) -> Prepared | None:
+    rows = rows_of(logits, target.unsqueeze(-1))
+    if rows is None:
+        return None
+    count, cols = shape_as_rows(logits)
+    blocks = forward_blocks(cols)
+    return (_forward_short if blocks.whole else _forward_long).prepare(
+        -(-count // blocks.rows),
+        (logits, target, losses, statistics),
+        (count, cols, *rows.sizes, *rows.strides, *_numbers(options)),
+        (rows.levels, *_switches(options), blocks.rows, blocks.cols, 16 // logits.element_size()),
+        blocks.warps,
+    )
+
+
+def _prepare_backward(tensors: tuple[Tensor, ...], options: Options) -> Prepared | None:
+    _, logits, target, _, _, dx = tensors
+    rows = rows_of(logits, target.unsqueeze(-1), dx)
+    if rows is None:
+        return None
+    count, cols = shape_as_rows(logits)
+    block_rows, block_cols = backward_tile(cols)
+    col_blocks = -(-cols // block_cols)
+    return _backward.prepare(
+        -(-count // block_rows) * col_blocks,
+        tensors,
+        (count, cols, col_blocks, *rows.sizes, *rows.strides, *_numbers(options)),
+        (
+            rows.levels, options.reduction != "none", *_switches(options), block_rows, block_cols,
+        ),
+        TILE_WARPS,
+    )  # fmt: skip
