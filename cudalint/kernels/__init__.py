@@ -18,6 +18,7 @@ from cudalint.kernels._norms.adaptive import (
 )
 from cudalint.kernels._norms.add_norm import add_layer_norm, add_rms_norm
 from cudalint.kernels._norms.layer_norm import layer_norm
+from cudalint.kernels._patch.function import Patched, patch
 from cudalint.kernels._rms_norm.function import rms_norm
 from cudalint.kernels._rope.function import apply_rope, rope
 from cudalint.kernels._softmax.function import log_softmax, softmax
@@ -28,6 +29,7 @@ __all__ = [
     "KVCache",
     "KernelInfo",
     "PagedKVCache",
+    "Patched",
     "ada_layer_norm",
     "ada_rms_norm",
     "add_layer_norm",
@@ -47,6 +49,7 @@ __all__ = [
     "list_kernels",
     "log_softmax",
     "paged_decode_attention",
+    "patch",
     "rms_norm",
     "rope",
     "softmax",

@@ -213,6 +213,17 @@ _KERNELS = (
         fallbacks=(),
     ),
     KernelInfo(
+        name="patch",
+        forward="the functions that it puts into the model",
+        backward="theirs",
+        compiled="theirs, in a model compiled after it",
+        operators=(),
+        fallbacks=(
+            ("a dtype in which a norm was not seen to be equal", "the module's own code"),
+            ("a layer norm under autocast", "the module's own code"),
+        ),
+    ),
+    KernelInfo(
         name="rms_norm",
         forward="Triton; rows of any length",
         backward="Triton; once differentiable; weight gradients summed in two fixed stages",
