@@ -21,10 +21,10 @@ from cudalint.kernels import (
 )
 
 EPS = 1e-6
-LAYER_NORM_SHAPES = ((1, 1024, 768), (8, 4096, 1024), (8, 4096, 4096), (8, 2048, 8192))
-ADD_SHAPES = ((1, 1024, 2048), (4, 4096, 3072), (16, 2048, 4096), (4, 4096, 8192))
-# (samples, tokens, channels): SiT-XL in training, Flux, Wan 14B, and a small one
-ADAPTIVE_SHAPES = ((2, 256, 1152), (256, 256, 1152), (8, 4608, 3072), (1, 32760, 5120))
+LAYER_NORM_SHAPES = ((8, 4096, 1024), (8, 4096, 4096), (8, 2048, 8192))
+ADD_SHAPES = ((4, 4096, 3072), (16, 2048, 4096))
+# (samples, tokens, channels): SiT-XL in training and Flux
+ADAPTIVE_SHAPES = ((256, 256, 1152), (8, 4608, 3072))
 
 
 def _random(*shape: int) -> Tensor:

@@ -18,6 +18,7 @@ SIZE = {"bf16": 2, "fp16": 2, "fp32": 4}
 COLUMNS = (64, 1152, 4096, 8192)
 PARTS = {"r": "RESIDUAL", "g": "GATE", "w": "WEIGHT", "b": "BIAS", "s": "SCALE", "t": "SHIFT"}
 SUMS = ("dg_ptr", "dw_ptr", "db_ptr", "ds_ptr", "dt_ptr")
+FLOATING = ("inverse_cols", "eps", "weight_offset", "scale_offset")
 CALLS = [*NORMS, "gated_residual"]
 
 
@@ -88,7 +89,7 @@ def specialised(
     names = kernel.arg_names
     types = {n: f"*{dtype}" for n in names if n.endswith("_ptr")}
     types |= {n: "*fp32" for n in SUMS if n in names}
-    types |= {n: "fp32" for n in ("eps", "weight_offset", "scale_offset") if n in names}
+    types |= {n: "fp32" for n in FLOATING if n in names}
     numbers = [n for n in names if n not in types and n.islower()]
     types |= dict.fromkeys(numbers, "i32")
     counts = ("group_rows", "group_blocks", "programs")

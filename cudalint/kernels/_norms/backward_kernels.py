@@ -52,6 +52,7 @@ def backward(
     xs2,
     g_stride,
     s_stride,
+    inverse_cols,
     eps,
     weight_offset,
     scale_offset,
@@ -115,7 +116,7 @@ def backward(
             if PER_ROW and SCALE:
                 s = modulation(s_ptr, group, row, s_stride, col, mask, cols, True)
             if LAYER:
-                h, squares = centred(h, mask, cols, PRECISE)
+                h, squares = centred(h, mask, inverse_cols, PRECISE)
             else:
                 squares = tl.sum(h * h, axis=1)
             dn = dy
@@ -128,10 +129,10 @@ def backward(
             products = tl.sum(g * h, axis=1)
             inner = g
             if LAYER:
-                inner = g - (tl.sum(g, axis=1) / cols)[:, None]
-            r = inverse_root(squares / cols + eps, PRECISE)
+                inner = g - (tl.sum(g, axis=1) * inverse_cols)[:, None]
+            r = inverse_root(squares * inverse_cols + eps, PRECISE)
             normed = h * r[:, None]
-            dsum = r[:, None] * (inner - normed * (r * products / cols)[:, None])
+            dsum = r[:, None] * (inner - normed * (r * products * inverse_cols)[:, None])
             normed = rounded(normed, ROUND)
         if DH:
             dsum += tl.load(dh_ptr + at, mask=mask, other=0.0).to(tl.float32)

@@ -19,7 +19,15 @@ from cudalint.kernels._blocks import (
 from cudalint.kernels._launch import Launcher, Prepared
 from cudalint.kernels._norms import backward_kernels
 from cudalint.kernels._norms.groups import Groups, in_shape, is_whole
-from cudalint.kernels._norms.launches import Key, dense, layout, modulations_of, precise, rounding
+from cudalint.kernels._norms.launches import (
+    Key,
+    dense,
+    layout,
+    modulations_of,
+    precise,
+    rounding,
+    scalars,
+)
 from cudalint.kernels._norms.reference import Form, Operands
 from cudalint.kernels._norms.registration import LONG_ROWS
 from cudalint.kernels._rows import dense_last, rows_of
@@ -225,7 +233,7 @@ def _prepare(division: Division, r: Reading, writing: Writing, form: Form, needs
         (*_pointers(r), *writing.written),
         (
             groups.rows, programs, cols, *rows.sizes, *rows.strides, g_stride, s_stride,
-            form.eps, form.weight_offset, form.scale_offset,
+            *scalars(form, cols),
         ),
         (
             rows.levels, r.dy is not None, form.layer, rounding(form), r.dh is not None,

@@ -3,6 +3,9 @@
 A row is held whole: x, and residual where there is one, are read once; y, and the sum h, written.
 Scale, shift and gate are [groups, cols]: one row of them for `group_rows` rows of x, or with
 PER_ROW one for each. Results are contiguous. What a call lacks gets x's pointer.
+
+Means are products with `inverse_cols`: of one column that is exact, where the device's quick division
+would leave a rest for 1 / √eps to blow up.
 """
 # mypy: disable-error-code="import-untyped, import-not-found, no-untyped-def, untyped-decorator"
 
@@ -25,18 +28,18 @@ def modulation(m_ptr, group, row, stride, col, mask, cols, PER_ROW: tl.constexpr
 
 
 @triton.jit
-def centred(h, mask, cols, PRECISE: tl.constexpr):
+def centred(h, mask, inverse_cols, PRECISE: tl.constexpr):
     """h less its row's mean, and the sum of squares of that.
 
     PRECISE: what rounding left in the first mean is taken off too, told by a sum that is free
     beside that of the squares; far from zero it would be most of the error. Of the squares it is
     nothing.
     """
-    mean = tl.sum(h, axis=1) / cols
+    mean = tl.sum(h, axis=1) * inverse_cols
     h = tl.where(mask, h - mean[:, None], 0.0)
     squares = tl.sum(h * h, axis=1)
     if PRECISE:
-        rest = tl.sum(h, axis=1) / cols
+        rest = tl.sum(h, axis=1) * inverse_cols
         h = tl.where(mask, h - rest[:, None], 0.0)
     return h, squares
 
@@ -76,6 +79,7 @@ def forward(
     g_stride,
     s_stride,
     t_stride,
+    inverse_cols,
     eps,
     weight_offset,
     scale_offset,
@@ -112,10 +116,10 @@ def forward(
         h = stored.to(tl.float32)
     if NORM:
         if LAYER:
-            h, squares = centred(h, mask, cols, PRECISE)
+            h, squares = centred(h, mask, inverse_cols, PRECISE)
         else:
             squares = tl.sum(h * h, axis=1)
-        y = h * inverse_root(squares / cols + eps, PRECISE)[:, None]
+        y = h * inverse_root(squares * inverse_cols + eps, PRECISE)[:, None]
         y = rounded(y, ROUND)
         if WEIGHT:
             w = tl.load(w_ptr + col, mask=col < cols, other=0.0).to(tl.float32)

@@ -74,7 +74,7 @@ def _prepare_forward(o: Operands, form: Form, norm: bool) -> tuple[Operands, Pre
         (*[x if t is None else t for t in o], y, h if residual is not None else x),
         (
             groups.rows, group_blocks, x.shape[-1], *rows.sizes, *rows.strides, *strides,
-            form.eps, form.weight_offset, form.scale_offset,
+            *scalars(form, x.shape[-1]),
         ),
         (
             rows.levels, norm, form.layer, rounding(form),
@@ -100,6 +100,10 @@ def modulations_of(o: Operands) -> tuple[Groups, list[Tensor | None], list[int]]
 
 def dense(vector: Tensor | None) -> Tensor | None:
     return None if vector is None else vector.contiguous()
+
+
+def scalars(form: Form, cols: int) -> tuple[float, float, float, float]:
+    return 1.0 / max(cols, 1), form.eps, form.weight_offset, form.scale_offset
 
 
 def rounding(form: Form) -> int:
