@@ -35,7 +35,8 @@ optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
 
 Safe: the same update, up to the rounding of the dtype, also with a `GradScaler`, several parameter
 groups and closures. A program that falls back to the CPU keeps working: these forms run there too
-(torch 2.4 and newer). State loaded from a checkpoint brings its own choice with it. Not rewritten
+(torch 2.4 and newer). State loaded from a checkpoint brings its own choice with it. Unsafe under
+Lightning, which refuses to clip the gradients of a fused optimizer in `16-mixed` precision. Not rewritten
 where gradients may be sparse (`nn.Embedding(sparse=True)`), parameters complex, or the file names
 an accelerator without fused optimizers, because the fused form raises there.
 

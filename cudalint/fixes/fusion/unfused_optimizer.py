@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from cudalint.facts.respell import insert_last
-from cudalint.model import Finding, Patch, Plan, Refusal
+from cudalint.model import Finding, Patch, Plan, Refusal, Safety
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -18,6 +18,11 @@ _SPARSE = re.compile(
     rb"|sparse_(?:grad|param|emb)|(?:grad|param|emb|optim)\w*_sparse"
 )
 _COMPLEX = re.compile(rb"\b(?:cfloat|cdouble|complex64|complex128)\b")
+# It raises where the gradients of a fused optimizer are to be clipped under float16.
+_LIGHTNING = re.compile(
+    rb"^[ \t]*(?:import|from)[ \t]+(?:lightning|pytorch_lightning|lightning_fabric)\b|LightningModule",
+    re.MULTILINE,
+)
 _OTHERS = re.compile(rb"\b(?:torch_xla|torch_npu|xla|npu|mlu)\b")
 
 
@@ -32,7 +37,8 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
         return Refusal("parameters may be complex, which the fused form refuses")
     if _OTHERS.search(facts.text):
         return Refusal("the parameters may be on an accelerator without fused optimizers")
-    return Plan("safe", "Add `fused=True`", finding, facts)
+    safety: Safety = "unsafe" if _LIGHTNING.search(facts.text) else "safe"
+    return Plan(safety, "Add `fused=True`", finding, facts)
 
 
 def write(plan: Plan) -> Patch:
