@@ -71,7 +71,8 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
             found = repeated_heads(facts, graph, call)
             if found is None or is_guarded(facts, call.node):
                 continue
-            nodes = [v.node for v in found.consumed.values() if v.node and v.body == function]
-            first = min(node.start_byte for node in nodes)
+            values = found.consumed.values()
+            nodes = [v.node if v.body == function else v.site for v in values if v.node]
+            first = min(node.start_byte for node in nodes if node is not None)
             span = Span(min(first, call.node.start_byte), call.node.end_byte)
             yield Finding("CUF016", span, MESSAGE, {"heads": found})

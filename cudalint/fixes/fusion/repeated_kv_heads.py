@@ -37,6 +37,7 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
         found.reads,
         lambda render: _call(target, found, render),
         lambda: _is_quotient(facts, found),
+        helpers=True,
     )
 
 

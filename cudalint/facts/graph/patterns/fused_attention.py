@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cudalint.facts.graph.patterns.lengths import positions
 from cudalint.facts.graph.patterns.parameters import parameters
 from cudalint.facts.graph.patterns.triangles import Triangle, triangle
-from cudalint.facts.graph.pool import is_const
+from cudalint.facts.graph.pool import constant, is_const
 from cudalint.facts.graph.values import Graph, Value
 
 if TYPE_CHECKING:
@@ -58,11 +58,37 @@ def causal_mask(facts: PythonFacts, graph: Graph, call: FusedCall) -> tuple[Tria
     found = triangle(facts, graph, mask)
     if found is None or not (found.keeps or found.adds) or found.rows is not found.columns:
         return None
+    key = _ungrouped(key)
     length, proven = positions(key)
     size = found.rows
-    if size is None or (size is not length and not _is_length(size, key)):
+    if size is None or not (_is_same(size, length) or _is_length(size, key)):
         return None
     return found, proven or _is_length(size, key)
+
+
+def _ungrouped(key: Value) -> Value:
+    """The keys before their heads were repeated, which leaves their number as it is."""
+    while True:
+        inner = key
+        if key.op == "phi" and any(arm.op == "torch.repeat_interleave" for arm in key.operands[1:]):
+            inner = next(arm for arm in key.operands[1:] if arm.op == "torch.repeat_interleave")
+        if inner.op != "torch.repeat_interleave":
+            return key
+        given = parameters(inner, ("input", "repeats", "dim"))
+        if given is None or constant(given.get("dim")) not in (1, -3):
+            return key
+        key = inner.operands[0]
+
+
+def _is_same(size: Value, length: Value | None) -> bool:
+    """Whether two sizes are one: `x.size(1)` was asked for before the rank of x was seen."""
+    if length is None or size is length:
+        return size is length
+    asked = size.op == length.op == "size" and size.operands[0] is length.operands[0]
+    rank = size.operands[0].rank if asked else None
+    if rank is None or len(size.operands) != 1 or len(length.operands) != 1:
+        return False
+    return bool(size.attrs[0] % rank == length.attrs[0] % rank)
 
 
 def _is_length(size: Value, key: Value) -> bool:

@@ -19,7 +19,7 @@ def parameters(
     keywords = [str(name) for name in value.attrs[attrs:]]
     arguments = value.operands[operands:]
     plain = len(arguments) - len(keywords)
-    if plain > len(names) or "**" in keywords or any(v.op == "star" for v in arguments):
+    if not 0 <= plain <= len(names) or "**" in keywords or any(v.op == "star" for v in arguments):
         return None
     given = dict(zip(names, arguments[:plain], strict=False))
     given.update(zip(keywords, arguments[plain:], strict=True))
