@@ -170,7 +170,7 @@ EXP = (b"exp(", b"exp_(")
 TRIANGLE = (b"tril", b"triu", b"subsequent_mask")
 UNITS = (b"silu", b"SiLU", b"gelu", b"GELU", b"swish")
 # How pairs are put back into one tensor.
-JOINED = (b"cat(", b"concat", b"stack(", b"as_real")
+JOINED = (b"cat(", b"concat", b"stack(", b"as_real", b"empty_like(", b"zeros_like(")
 CURVES = (b"erf(", b"tanh(", b"igmoid(", b"igmoid_(", b"ndtr(")
 # What a norm cannot be written without: the name of its class or function, or its root.
 NORM = (b"Norm", b"norm(", *ROOT)

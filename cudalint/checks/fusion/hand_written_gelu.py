@@ -80,6 +80,9 @@ CURVES: tuple[Word, ...] = (
     *(re.compile(rb"erf(?<!math\.erf)(?<!tl\.erf)\("), re.compile(rb"tanh(?<!math\.tanh)_?\(")),
     *(re.compile(rb"igmoid(?<!tl\.sigmoid)_?\("), b"ndtr("),
 )
+NORMAL: tuple[Word, ...] = (CURVES[0], b"ndtr(")
+CUBIC = b"0447"
+GATE = re.compile(rb"([\w.]*)igmoid_?\(([^()]*)\)?")
 PRODUCT = (b"*", b".mul", b"multiply")
 _TORCH = {
     "erf": "F.gelu(x)",
@@ -89,13 +92,42 @@ _TORCH = {
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
-    curves = (*CURVES, *attributes(facts, b"Sigmoid"))
-    for function in functions(facts, (*curves, *helpers(facts, CURVES)), PRODUCT):
+    gates = attributes(facts, b"Sigmoid")
+    for function in functions(facts, (*CURVES, *gates, *helpers(facts, NORMAL)), PRODUCT):
+        if not _may_hold(facts, function, gates):
+            continue
         literals = Literals(facts, facts.graphs.classes.of(function))
         for found in activations(facts.graphs.of(function), literals):
             span = span_of(found.result, found.consumed, function)
             if span is not None and not _is_wanted(facts, found, function):
                 yield Finding("CUF007", span, _message(found), {"activation": found})
+
+
+def _may_hold(facts: PythonFacts, function: Node, gates: tuple[bytes, ...]) -> bool:
+    """Whether the words are there that the forms cannot be written without.
+
+    The tanh form has its cubic term, here or in a constant of the file; a sigmoid is multiplied by
+    something that its argument names, in a row of its own or in that of the sigmoid.
+    """
+    text = facts.text[function.start_byte : function.end_byte]
+    if b"erf(" in text or b"ndtr(" in text or (b"tanh" in text and CUBIC in facts.text):
+        return True
+    if any(gate in text for gate in gates):
+        return True
+    text = re.sub(rb"\s*\n\s*(?=[*.)])|(?<=[*(])\s*\n\s*", b" ", text)
+    rest = GATE.sub(b"", text)
+    rows = b"\n".join(row for row in rest.split(b"\n") if b"*" in row or b"mul" in row)
+    named = {name for found in GATE.finditer(text) for name in _names(found)}
+    return any(re.search(rb"\b%s\b" % name, rows) for name in named) or (
+        b"igmoid" not in text and b"tanh" not in text
+    )
+
+
+def _names(found: re.Match[bytes]) -> Iterator[bytes]:
+    """What a sigmoid is taken of: `torch.sigmoid(x)`, `x.sigmoid()`."""
+    for name in re.findall(rb"[A-Za-z_]\w*", found.group(1) + b" " + found.group(2)):
+        if name not in (b"torch", b"F", b"nn", b"functional", b"self", b"s", b"S"):
+            yield name
 
 
 def _is_wanted(facts: PythonFacts, found: Activation, function: Node) -> bool:

@@ -55,6 +55,7 @@ are taken as neighbours and put back as halves, and an intermediate value that i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -76,13 +77,18 @@ if TYPE_CHECKING:
 COS = (b"cos", b"as_complex")
 SIN = (b"sin", b"as_complex")
 JOIN: tuple[Word, ...] = (b"cat(", b"concat", b"stack(", b"as_real")
+WRITE = (b"empty_like(", b"zeros_like(")
+# One half of a pair is negated or taken off; the tables, which hold the same words, have none of it.
+MINUS: tuple[Word, ...] = (re.compile(rb"[(\[,=*]\s*-\s*[A-Za-z_(]"), b" - ", b"neg(", b"sub(")
 PRODUCT = (b"*", b".mul", b"multiply")
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
     if facts.settings.assume_compiled:
         return
-    for function in functions(facts, COS, SIN, (*JOIN, *helpers(facts, JOIN)), PRODUCT):
+    rotate = helpers(facts, JOIN, without=COS)
+    minus = (*MINUS, b"as_complex", *rotate)
+    for function in functions(facts, COS, SIN, (*JOIN, *WRITE, *rotate), PRODUCT, minus):
         for found in rotations(facts, facts.graphs.of(function)):
             span = span_of(found.result, found.consumed, function)
             if span is not None and not _is_wanted(facts, found, function):

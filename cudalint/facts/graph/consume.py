@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -94,8 +94,11 @@ def consumption(
         place = facts.names.statement(node)
         if place != statement:
             found.removed[place.id] = place
+    stores = {
+        value.node.id for value in consumed.values() if value.op == "index_put" and value.node
+    }
     for place in found.removed.values():
-        _check_place(facts, found, place)
+        _check_place(facts, found, place, stores)
     if helpers:
         _check_helpers(graph, consumed)
     return found
@@ -128,12 +131,14 @@ def written_name(facts: PythonFacts, node: Node) -> str | None:
     return facts.code(owner)
 
 
-def _check_place(facts: PythonFacts, found: Consumption, place: Node) -> None:
+def _check_place(
+    facts: PythonFacts, found: Consumption, place: Node, stores: Container[int]
+) -> None:
     """A statement goes only from the result's own block, or from an `if` in it."""
     line = facts.source.row(place.start_byte) + 1
     if place.type != "expression_statement" or place.start_byte > found.statement.start_byte:
         raise Kept(f"line {line} does more than compute an intermediate value")
-    if not _simple(place):
+    if not _simple(place, stores):
         raise Kept(f"line {line} binds more than one name")
     if _shares_line(facts, place):
         raise Kept(f"line {line} holds several statements")
@@ -146,11 +151,14 @@ def _check_place(facts: PythonFacts, found: Consumption, place: Node) -> None:
         raise Kept(f"line {line} stands in another block than the result")
 
 
-def _simple(statement: Node) -> bool:
+def _simple(statement: Node, stores: Container[int] = ()) -> bool:
+    """Whether a statement binds names and does nothing else; `stores` are assignments to parts."""
     inner = statement.named_children[0]
     if inner.type == "assignment":
         left, right = inner.child_by_field_name("left"), inner.child_by_field_name("right")
         names = left.named_children if left is not None and left.type == "pattern_list" else [left]
+        if left is not None and left.id in stores:
+            return True
         plain = all(name is not None and name.type == "identifier" for name in names)
         return plain and right is not None and right.type != "assignment"
     if inner.type == "augmented_assignment":

@@ -37,8 +37,7 @@ def planned(
     `reads` look at the header of a consumed value and must go with it; `exact` tells, after
     spelling, whether the same is computed in every program; with `helpers` calls of the file's own
     functions may be consumed. `function` is the one that is rewritten: the result may stand in a
-    helper that it calls.
-    functions may be consumed. `adjust` may widen what is replaced.
+    helper that it calls. `adjust` may widen what is replaced.
     """
     if target.waits and not facts.settings.fixable_by_name(finding.rule):
         reason = f"{target.waits} has no kernel of its own yet and makes nothing faster"

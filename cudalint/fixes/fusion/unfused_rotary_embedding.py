@@ -118,7 +118,10 @@ def _text(target: Kernel, found: Rotation, option: Option, wide: bool, render: R
     given += _tables(turn.tables, render)
     given += ['layout="interleaved"'] if turn.layout == "interleaved" else []
     given += ['table="half"'] if turn.tables.form != "full" else []
-    given += [f"dtype={_dtype(stage.dtype, render)}"] if stage.dtype is not None else []
+    if stage.dtype is not None:
+        given.append(f"dtype={_dtype(stage.dtype, render)}")
+    elif stage.like is not None:
+        given.append(f"dtype={render.atom(stage.like)}.dtype")
     made = call(render.facts, render.expression, target.spelling, given)
     names = option.place.names if option.place is not None else ()
     return f"{', '.join(names)} = {made}" if names else made
@@ -130,7 +133,7 @@ def _given(turn: Turn, stage: Stage, wide: bool, render: Renderer) -> str:
         if turn.upcast and stage.dtype is None:
             raise Unfit("it is computed in float32")
         return render.text(stage.x)
-    if turn.upcast and (wide or stage.dtype is None):
+    if turn.upcast and (wide or (stage.dtype is None and stage.like is None)):
         if turn.wide is None:
             raise Unfit("it is computed in float32")
         return render.text(turn.wide)
@@ -166,7 +169,8 @@ def _is_exact(found: Rotation, option: Option) -> bool:
     if option.own or any(_guesses(value) for value in found.consumed.values()):
         return False
     turn, stage = found.turns[0], option.stages[0]
-    return stage.dtype is not None or _is_cast_to(turn.tables.cos[0], turn.x)
+    cast = stage.dtype is not None or stage.like is not None
+    return cast or _is_cast_to(turn.tables.cos[0], turn.x)
 
 
 def _guesses(value: Value) -> bool:

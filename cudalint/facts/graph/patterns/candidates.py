@@ -101,10 +101,18 @@ def _rows(text: bytes, word: bytes) -> Iterator[bytes]:
         at = text.find(word, end)
 
 
-def helpers(facts: PythonFacts, *groups: Iterable[Word]) -> tuple[bytes, ...]:
-    """The calls `NAME(` of the file's own functions that hold a word of every group."""
+def helpers(
+    facts: PythonFacts, *groups: Iterable[Word], without: tuple[bytes, ...] = ()
+) -> tuple[bytes, ...]:
+    """The calls `NAME(` of the file's own functions that hold a word of every group.
+
+    And none of the words `without`, which tell a step of the computation from all of it.
+    """
     found = []
     for function in functions(facts, *groups):
+        code = facts.text[function.start_byte : function.end_byte]
+        if any(word in code for word in without):
+            continue
         name = function.child_by_field_name("name")
         text = facts.code(name).encode() if name is not None else b"__"
         if text != b"forward" and not text.startswith(b"__"):

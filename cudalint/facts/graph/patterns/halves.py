@@ -195,6 +195,28 @@ def joined(value: Value) -> Joined | None:
     return None
 
 
+def stored(value: Value) -> Joined | None:
+    """`out = empty_like(x); out[..., 0::2] = a; out[..., 1::2] = b`, b stored last."""
+    parts: list[Value] = []
+    passed: list[Value] = []
+    for start in (1, 0):
+        if value.op != "index_put" or len(value.operands) != 4 or value.shared:
+            return None
+        base, part, dots, cut = value.operands
+        if constant(dots) is not ... or cut.op != "slice":
+            return None
+        low, high, step = cut.operands
+        begins = is_const(low, start) or (not start and is_const(low, None))
+        if not begins or not is_const(high, None) or not is_const(step, 2):
+            return None
+        parts.append(part)
+        passed.append(value)
+        value = base
+    if value.op not in ("torch.empty_like", "torch.zeros_like") or len(value.operands) != 1:
+        return None
+    return Joined(parts[1], parts[0], "interleaved", (*passed, value))
+
+
 def _two(value: Value, dim: int) -> tuple[Value, Value] | None:
     if len(value.operands) != 2 or not is_number(value.operands[1]):
         return None

@@ -17,6 +17,7 @@ from cudalint.facts.graph.patterns.halves import (
     joined,
     narrowed,
     real_pairs,
+    stored,
 )
 from cudalint.facts.graph.patterns.rotary_stages import Stage, Tables, Turn, climb, close
 from cudalint.facts.graph.pool import is_number, is_scalar, number
@@ -36,7 +37,9 @@ class Term(NamedTuple):
 def turns(graph: Graph) -> Iterator[Turn]:
     """The rotations of a graph, by the place of their results."""
     found: list[Turn] = []
-    for value in graph.of("add", "torch.cat", "torch.concat", "torch.concatenate", *_FLAT):
+    for value in graph.of(
+        "add", "torch.cat", "torch.concat", "torch.concatenate", "index_put", *_FLAT
+    ):
         made = _whole(value) if value.op == "add" else _by_halves(value) or _by_complex(value)
         if made is not None and not _is_number(made.tables):
             climb(graph, made)
@@ -121,7 +124,7 @@ def _rotated(value: Value) -> tuple[Half, int, tuple[Value, ...]] | None:
 
 def _by_halves(value: Value) -> Turn | None:
     """`cat((a * cos - b * sin, b * cos + a * sin))`."""
-    put = joined(value)
+    put = stored(value) if value.op == "index_put" else joined(value)
     if put is None:
         return None
     sums = [narrowed(part) for part in (put.first, put.second)]
@@ -149,6 +152,8 @@ def _by_halves(value: Value) -> Turn | None:
     whole = halves[0]._replace(sure=all(half.sure for half in halves))
     made = _turn(value, base, whole, tables, core, (*more, *inside))
     made.wide = halves[0].x if not inside else None
+    if value.op == "index_put":
+        made.stages[0] = made.stages[0]._replace(like=put.passed[-1].operands[0])
     made.reordered = put.layout != halves[0].layout
     return made
 

@@ -68,7 +68,17 @@ def rotations(facts: PythonFacts, graph: Graph) -> Iterator[Rotation]:
                 yield Rotation((turn, other), options)
                 break
         else:
-            yield Rotation((turn,), [Option((stage,)) for stage in reversed(turn.stages)])
+            options = [Option((s,), _memory(facts, s.result)) for s in reversed(turn.stages)]
+            yield Rotation((turn,), options)
+
+
+def _memory(facts: PythonFacts, value: Value) -> Place | None:
+    """The last assignment to parts of a tensor: the call makes the tensor instead."""
+    node = value.node if value.op == "index_put" else None
+    owner = node.child_by_field_name("value") if node is not None else None
+    if node is None or owner is None or owner.type != "identifier" or node.parent is None:
+        return None
+    return Place(node.parent, (facts.code(owner),)) if node.parent.type == "assignment" else None
 
 
 def _together(facts: PythonFacts, one: Turn, two: Turn) -> Iterator[Option]:

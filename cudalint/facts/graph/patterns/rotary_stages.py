@@ -28,13 +28,15 @@ class Tables(NamedTuple):
 class Stage(NamedTuple):
     """A result that a fused call may have: the turned tensor, cast, or with its rest again.
 
-    `dtype` is the cast that the result went through, `x` the tensor that the call is given.
+    `dtype` is the cast that the result went through, `x` the tensor that the call is given; `like`
+    the one whose dtype the memory has that the result was written to.
     """
 
     result: Value
     x: Value
     dtype: Value | None
     passed: tuple[Value, ...]
+    like: Value | None = None
 
 
 @dataclass(eq=False)
