@@ -195,6 +195,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF003", "hand-written-softmax", True, PY, (TORCH,), "safe", within=(EXP, (b"max", b"logsumexp"), (b"sum",))),
     Rule("CUF004", "hand-written-rms-norm", True, PY, (TORCH,), "safe", within=(ROOT, MEAN, SQUARE)),
     Rule("CUF005", "hand-written-layer-norm", True, PY, (TORCH,), "safe", within=(ROOT, (b"var", b"mean", b"sum("))),
+    Rule("CUF006", "unfused-residual-norm", True, PY, (TORCH,), "unsafe", within=((b"Norm(", b"norm(", b"Norm"), (b" + ", b"+=", b"+"))),
     Rule("CUF007", "hand-written-gelu", True, PY, (TORCH,), "safe", within=(CURVES, (b"*", b".mul", b"multiply"))),
     Rule("CUF008", "unfused-gated-activation", True, PY, (TORCH,), "safe", within=(UNITS, (b"*", b".mul", b"multiply"))),
     Rule("CUF009", "unfused-rotary-embedding", True, PY, (TORCH, JOINED), "safe", within=((b"cos", b"as_complex"), (b"sin", b"as_complex"))),

@@ -211,7 +211,7 @@ class Names:
     def attributes(self, holder: Node) -> dict[str, list[Node]]:
         """By attribute, every value node that a class's methods assign to `self.NAME`.
 
-        An assignment without a value of its own (unpacking, `del`, a loop target, an augmented
+        An assignment without a value of its own (unpacking a call, `del`, a loop target, an augmented
         one) contributes the target node itself, so that more than one entry means "not fixed".
         """
         if (known := self._attributes.get(holder.id)) is not None:
@@ -386,8 +386,20 @@ def _write_of(target: Node) -> tuple[bool, Node | None]:
     if parent.type == "augmented_assignment" and parent.child_by_field_name("left") == target:
         return True, None
     if parent.type in ("pattern_list", "tuple_pattern", "list_pattern", "delete_statement"):
-        return True, None
+        return True, _beside(parent, target)
     in_loop = parent.type in ("for_statement", "for_in_clause")
     if in_loop and parent.child_by_field_name("left") == target:
         return True, None
     return False, None
+
+
+def _beside(pattern: Node, target: Node) -> Node | None:
+    """The value of one target of `self.a, self.b = f(), g()`; None: nothing stands beside it."""
+    holder = pattern.parent
+    right = holder.child_by_field_name("right") if holder is not None else None
+    if pattern.type != "pattern_list" or right is None or right.type != "expression_list":
+        return None
+    targets, values = pattern.named_children, right.named_children
+    if len(targets) != len(values) or any("splat" in node.type for node in (*targets, *values)):
+        return None
+    return values[targets.index(target)]

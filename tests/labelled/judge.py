@@ -20,9 +20,9 @@ SUFFIXES = {".py", ".cu", ".cuh", ".cpp", ".h"}
 COMMAND = (sys.executable, "-c", "import sys; from cudalint.cli import main; sys.exit(main())")
 RULES = [
     *("CUS001", "CUS004", "CUD001", "CUD004", "CUP001", "CUP002", "CUP003", "CUF001", "CUF002"),
-    *("CUF003", "CUF004", "CUF005", "CUF007", "CUF008", "CUF009", "CUF010", "CUF011", "CUF012"),
-    *("CUF013", "CUF014", "CUF015", "CUF016", "CUF017", "CUF018", "CUF019", "CUF020", "CUF021"),
-    *("CUF022", "CUF023", "CUN001", "CUT001", "CUK001", "CUK002", "CUK007"),
+    *("CUF003", "CUF004", "CUF005", "CUF006", "CUF007", "CUF008", "CUF009", "CUF010", "CUF011"),
+    *("CUF012", "CUF013", "CUF014", "CUF015", "CUF016", "CUF017", "CUF018", "CUF019", "CUF020"),
+    *("CUF021", "CUF022", "CUF023", "CUN001", "CUT001", "CUK001", "CUK002", "CUK007"),
 ]
 
 

@@ -39,9 +39,9 @@ def planned(
     functions may be consumed. `function` is the one that is rewritten: the result may stand in a
     helper that it calls. `adjust` may widen what is replaced.
     """
-    if target.waits and not facts.settings.fixable_by_name(finding.rule):
-        reason = f"{target.waits} has no kernel of its own yet and makes nothing faster"
-        return Refusal(f"{reason}; `--extend-fixable {finding.rule}` writes it all the same")
+    waits = waiting(finding, facts, target)
+    if waits is not None:
+        return waits
     if result.node is None:
         return Refusal("the result is chosen by a branch")
     function = function or facts.names.enclosing(result.node, "function_definition")
@@ -66,6 +66,14 @@ def planned(
     safety: Safety = "safe" if exact() and target.asked else "unsafe"
     title = f"Replace by `{target.spelling}(…)`"
     return Plan(safety, title, finding, facts, {"text": text, "place": place, "need": target.need})
+
+
+def waiting(finding: Finding, facts: PythonFacts, target: Kernel) -> Refusal | None:
+    """Why a function without a kernel of its own is not written, unless it is asked for by name."""
+    if not target.waits or facts.settings.fixable_by_name(finding.rule):
+        return None
+    reason = f"{target.waits} has no kernel of its own yet and makes nothing faster"
+    return Refusal(f"{reason}; `--extend-fixable {finding.rule}` writes it all the same")
 
 
 def patched(plan: Plan) -> Patch:

@@ -115,7 +115,7 @@ class Block(nn.Module):
 
     def forward(self, x):
         h = self.ln1(x)
-        x = x + (torch.cat([head(h) for head in self.sa], dim=-1) if isinstance(self.sa, nn.ModuleList) else self.sa(h))
+        x = x + (torch.cat([head(h) for head in self.sa], dim=-1) if isinstance(self.sa, nn.ModuleList) else self.sa(h))  # expect: CUF006
         return x + self.ffwd(self.ln2(x))
 
 

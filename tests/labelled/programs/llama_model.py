@@ -129,7 +129,7 @@ class TransformerBlock(nn.Module):
         self.ffn_norm = RMSNorm(args.dim, eps=args.norm_eps)
 
     def forward(self, x, freqs_cis, mask):
-        h = x + self.attention(self.attention_norm(x), freqs_cis, mask)
+        h = x + self.attention(self.attention_norm(x), freqs_cis, mask)  # expect: CUF006
         return h + self.feed_forward(self.ffn_norm(h))
 
 

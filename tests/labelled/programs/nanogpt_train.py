@@ -71,7 +71,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x):
-        x = x + self.attn(self.ln_1(x))
+        x = x + self.attn(self.ln_1(x))  # expect: CUF006
         return x + self.mlp(self.ln_2(x))
 
 

@@ -58,7 +58,7 @@ class MultiHeadAttention(nn.Module):
         else:
             q, attn = attention(q, k, v, mask, self.dropout), None
         q = q.transpose(1, 2).flatten(2)
-        return self.layer_norm(self.dropout(self.fc(q)) + residual), attn
+        return self.layer_norm(self.dropout(self.fc(q)) + residual), attn  # silent: CUF006 post-norm
 
 
 class PositionalEncoding(nn.Module):

@@ -119,5 +119,5 @@ class SwinBlock(nn.Module):
         x = window_reverse(windows, self.window_size, H, W)
         if self.shift_size > 0:
             x = torch.roll(x, shifts=(self.shift_size, self.shift_size), dims=(1, 2))
-        x = shortcut + x.view(B, L, C)
+        x = shortcut + x.view(B, L, C)  # expect: CUF006
         return x + self.mlp(self.norm2(x))

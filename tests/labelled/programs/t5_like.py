@@ -119,5 +119,5 @@ class Block(nn.Module):
     def forward(self, x, mask, memory=None, memory_mask=None):
         x = x + self.attn(self.norm(x), mask)
         if self.cross is not None:
-            x = x + self.cross(self.norm(x), memory_mask, kv=memory)[0]
+            x = x + self.cross(self.norm(x), memory_mask, kv=memory)[0]  # either: CUF006 the norm reads one of two sums
         return x + self.ff(self.norm(x).clamp(-64000, 64000))  # silent: CUN001 clipping

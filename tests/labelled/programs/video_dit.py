@@ -175,6 +175,35 @@ class Head(nn.Module):
         return self.linear(x)
 
 
+class Refiner(nn.Module):
+    """Refines tokens before the blocks see them; half of its norms come after the sum."""
+
+    def __init__(self, dim, tokens, post=False):
+        super().__init__()
+        self.post = post
+        self.position = nn.Parameter(torch.zeros(1, tokens, dim))
+        self.norm_in, self.norm_mid, self.norm_out = (nn.LayerNorm(dim) for _ in range(3))
+        self.norm_mlp = nn.RMSNorm(dim, eps=1e-6)
+        self.mix, self.mlp = nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, x):
+        x = x + self.position  # silent: CUF006 a position embedding
+        x = x + self.mix(F.layer_norm(x, (x.shape[-1],)))  # expect: CUF006
+        normed = self.norm_mlp(x)
+        x = x + self.mlp(normed)  # silent: CUF006 the norm is under a condition
+        if self.post:
+            x = self.norm_mlp(x)
+        return x
+
+    def compared(self, x, y):
+        h = x + y  # silent: CUF006 two inputs
+        return h, self.norm_mlp(h)
+
+    def post_norm(self, x):
+        x = x + self.mlp(x)  # silent: CUF006 only the norm needs it
+        return self.norm_mlp(x)
+
+
 class VideoDiT(nn.Module):
     def __init__(self, dim=384, depth=8, heads=6, latent=16):
         super().__init__()

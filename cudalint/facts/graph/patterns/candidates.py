@@ -24,6 +24,7 @@ PRODUCT_NAMES = (b"matmul", b"bmm", b"einsum")
 SOFTMAX = (b"oftmax(",)
 _DEF, _CLASS = re.compile(rb"def[ \t]"), re.compile(rb"class[ \t]")
 _ASSIGNED = re.compile(rb"self\.(\w+)\s*(?::[^=\n]*)?=([^\n]*)$", re.MULTILINE)
+_BESIDE = re.compile(rb"(?:self\.\w+\s*,\s*)*")  # the rest of `self.a, self.b = …`
 _ALIAS = rb"\b\w*%s\w*\s+as\s+(\w+)|^\s*(\w+)\s*=\s*[\w.]*%s\w*\s*$"
 
 
@@ -127,11 +128,13 @@ def attributes(facts: PythonFacts, kind: bytes) -> tuple[bytes, ...]:
     found = []
     for match in _ASSIGNED.finditer(facts.text):
         start = facts.text.rfind(b"\n", 0, match.start()) + 1
-        if facts.text[start : match.start()].strip():
+        before = facts.text[start : match.start()].strip()
+        if not _BESIDE.fullmatch(before):
             continue
         value = match.group(2)
         if value.rstrip().endswith((b"(", b"[")):
             value += facts.text[match.end() : match.end() + 200].partition(b"self.")[0]
         if kind in value:
-            found.append(b"self." + match.group(1) + b"(")
+            names = (*re.findall(rb"self\.(\w+)", before), match.group(1))
+            found += [b"self." + name + b"(" for name in names]
     return tuple(dict.fromkeys(found))

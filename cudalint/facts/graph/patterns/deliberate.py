@@ -47,7 +47,7 @@ _CHOICE = re.compile(
 _ELSEWHERE = re.compile(rb"[\w.]*(?:npu|mlu|xla|ascend|_tpu)[\w.]*", re.IGNORECASE)
 # What is there to be compared with, wherever it stands.
 _REFERENCE = re.compile(
-    r"(?:^|_)(?:refs?|references?|golden|expected)(?:_|$|\d)|[a-z](?:Ref|Reference)$|^(?:Ref|Reference)"
+    r"(?:^|_)(?:refs?|references?|golden|expected)(?:_|$|\d)|[a-z](?:Ref|Reference)$|^(?:Ref|Reference)(?=[A-Z_]|$)"
 )
 _PATTERN = re.compile(r"(?:^|_)pattern(?:_|$)")
 # What a function is called beside a fused one of the same file.

@@ -97,7 +97,7 @@ def _of_hand(hand: HandNorm) -> Norm:
         norm.why = "an intermediate value is used elsewhere"
     elif hand.optional is not None:
         norm.why = "the weight is under a condition"
-    elif hand.weight_cast or (hand.rounded and hand.offset):
+    elif (hand.weight_cast and hand.cast != "late") or (hand.rounded and hand.offset):
         norm.why = "the weight is cast"
     return norm
 
@@ -237,8 +237,12 @@ def norm_of_class(facts: PythonFacts, definition: Node) -> Norm | None:
     graph = facts.graphs.of(forward)
     hands = [_of_hand(hand) for hand in (*rms_norms(graph), *layer_norms(graph))]
     for norm in (*hands, *_functions(graph)):
-        if narrow(norm.x).op == "input" and _is_returned(graph, norm):
-            return norm
+        if narrow(norm.x).op != "input" or not _is_returned(graph, norm):
+            continue
+        wide = norm.hand.upcast and norm.hand.back is None if norm.hand else norm.x.op == "cast"
+        if wide and graph.uses(norm.result)[0].user is None:
+            norm.why = norm.why or "the result stays in float32"
+        return norm
     return None
 
 
