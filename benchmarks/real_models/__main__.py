@@ -106,12 +106,15 @@ def _trials(jobs: list[dict[str, Any]], work: Path) -> dict[str, Any]:
     """Run all jobs on both sides, a few to a process."""
     found: dict[str, Any] = {}
     for start in range(0, len(jobs), PORTION):
-        portion = work / "jobs.json"
-        portion.write_text(json.dumps(jobs[start : start + PORTION]))
-        sides = [_side(work, side, portion) for side in ("before", "after")]
+        before = _side(work, "before", jobs[start : start + PORTION])
         for job in jobs[start : start + PORTION]:
-            found[job["module"]] = report.trial(job, *(side[job["module"]] for side in sides))
-            _say(job["module"], found[job["module"]])
+            runs = before[job["module"]].get("runs", {})
+            job["guesses"] = {label: run["guess"] for label, run in runs.items()}
+        after = _side(work, "after", jobs[start : start + PORTION])
+        for job in jobs[start : start + PORTION]:
+            module = job["module"]
+            found[module] = report.trial(job, before[module], after[module])
+            _say(module, found[module])
     return found
 
 
@@ -120,19 +123,13 @@ def _say(module: str, trial: dict[str, Any]) -> None:
     print(module, trial["verdict"], *([] if is_fine else trial["failures"]), sep="; ", flush=True)
 
 
-def _side(work: Path, side: str, jobs: Path) -> dict[str, Any]:
+def _side(work: Path, side: str, jobs: list[dict[str, Any]]) -> dict[str, Any]:
     import torch
 
-    out = work / f"{side}.pt"
-    line = [
-        sys.executable,
-        "-m",
-        "benchmarks.real_models.child",
-        str(work / side),
-        str(jobs),
-        str(out),
-    ]
-    subprocess.run(line, check=True)
+    given, out = work / "jobs.json", work / f"{side}.pt"
+    given.write_text(json.dumps(jobs))
+    line = [sys.executable, "-m", "benchmarks.real_models.child", str(work / side)]
+    subprocess.run([*line, str(given), str(out)], check=True)
     return torch.load(out, weights_only=False)
 
 

@@ -22,7 +22,7 @@ SIZES: dict[str, Any] = {
         ("hidden_size", "dim", "width", "embed_dim", "d_model", "n_embd", "normalized_shape",
          "hidden_dim", "channels", "in_channels", "in_features", "features", "num_features",
          "embedding_dim", "query_dim", "inner_dim", "input_dim", "d_embed", "embed_dims",
-         "in_chs", "in_dim", "emb_dim", "num_channels", "d_in", "encoder_dim", "decoder_dim"),
+         "in_chs", "in_dim", "emb_dim", "time_embed_dim", "conditioning_dim", "conditioning_embedding_dim", "cond_dim", "num_channels", "d_in", "encoder_dim", "decoder_dim"),
         WIDTH,
     ),
     **dict.fromkeys(
@@ -151,7 +151,14 @@ def attempts(call: Callable[..., Any]) -> Iterator[dict[str, Any]]:
 
 # What a call is given first, and what its condition is (the embedding of a time step).
 _SHAPES = (
-    *((2, LENGTH, WIDTH), (2, WIDTH, 8, 8), (2, 8, 8, WIDTH), (2, WIDTH, 16), (6, WIDTH)),
+    *(
+        (2, LENGTH, WIDTH),
+        (LENGTH, 2, WIDTH),
+        (2, WIDTH, 8, 8),
+        (2, 8, 8, WIDTH),
+        (2, WIDTH, 16),
+        (6, WIDTH),
+    ),
     (1, 2, 8, 8, WIDTH),
 )
 _CONDITIONS = {"temb", "emb", "conditioning", "conditioning_embedding", "c", "vec", "t_emb", "cond"}

@@ -34,28 +34,34 @@ def main(folder: str, jobs: str, out: str) -> None:
     results = {}
     for job in given:
         try:
-            results[job["module"]] = _trial(job["module"], set(job["functions"]))
+            functions, guesses = set(job["functions"]), job.get("guesses")
+            results[job["module"]] = _trial(job["module"], functions, guesses)
         except (Exception, SystemExit) as error:
             results[job["module"]] = {"import": f"{type(error).__name__}: {error}"[:300]}
     torch.save(results, out)
 
 
-def _trial(name: str, functions: set[str]) -> dict[str, Any]:
-    """Import a module and run what runs its changed functions, until all of them ran."""
+def _trial(name: str, functions: set[str], guesses: dict[str, int] | None) -> dict[str, Any]:
+    """Import a module and run what runs its changed functions, until all of them ran.
+
+    `guesses` says what ran on the other side, and with which arguments.
+    """
     module = importlib.import_module(name)
     runs: dict[str, Any] = {}
     failures: list[str] = []
     missing = set(functions)
     for label, build in (*_parts(module, functions), *_models(module)):
-        if not missing:
+        if guesses is not None and label not in guesses:
+            continue
+        if guesses is None and not missing:
             break
         try:
-            found = _run(build, module, label)
+            found = _run(build, module, None if guesses is None else guesses[label])
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             failures.append(f"{label}: {type(error).__name__}: {error} ({where.name})"[:200])
             continue
-        if found["ran"] & missing:
+        if found["ran"] & missing or guesses is not None:
             runs[label] = found
             missing -= found["ran"]
     return {"runs": runs, "missing": sorted(missing), "failures": failures}
@@ -106,7 +112,7 @@ def _holding(function: Callable[..., Any]) -> nn.Module:
     return made
 
 
-def _run(build: Callable[[], nn.Module], module: Any, label: str) -> dict[str, Any]:
+def _run(build: Callable[[], nn.Module], module: Any, guess: int | None) -> dict[str, Any]:
     torch.manual_seed(0)
     made = build()
     made.eval()
@@ -117,6 +123,8 @@ def _run(build: Callable[[], nn.Module], module: Any, label: str) -> dict[str, A
         return _called(made, {"x": x}, module) | {"guess": 0}
     failure: Exception = RuntimeError("nothing to call it with")
     for number, given in enumerate(attempts(made.forward)):
+        if guess is not None and number != guess:
+            continue
         try:
             return _called(made, given, module) | {"guess": number}
         except Exception as error:
@@ -136,6 +144,9 @@ def _called(made: nn.Module, given: dict[str, Any], module: Any) -> dict[str, An
     floats = [out for out in outputs if out.is_floating_point() and out.requires_grad]
     if not outputs:
         raise RuntimeError("no tensor comes back")
+    first = next((value for value in given.values() if isinstance(value, torch.Tensor)), None)
+    if first is not None and outputs[0].dim() > first.dim() > 2:
+        raise RuntimeError("the arguments are broadcast to more dimensions than there are")
     generator = torch.Generator().manual_seed(4)
     if floats:
         total = sum((out * torch.randn(out.shape, generator=generator)).sum() for out in floats)
