@@ -204,7 +204,14 @@ _KERNELS = (
             ),
         ),
     ),
-    KernelInfo(name="linear_cross_entropy", **_REFERENCE),
+    KernelInfo(
+        name="linear_cross_entropy",
+        forward="cuBLAS products of chunks of rows, each followed by the kernel of cross_entropy",
+        backward="each chunk once more; once differentiable; weight gradients summed in float32",
+        compiled="one opaque operator",
+        operators=("cudalint::linear_cross_entropy", "cudalint::linear_cross_entropy_backward"),
+        fallbacks=(_NO_FLOAT64, _LONG_ROWS),
+    ),
     KernelInfo(name="log_softmax", **_SOFTMAX),  # type: ignore[arg-type]
     KernelInfo(
         name="paged_decode_attention",

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 # two together): they make nothing faster yet, so a fix writes them only where it is asked for by name.
 WITHOUT_KERNEL = frozenset(
     {
-        "linear_cross_entropy",
         "paged_decode_attention",
     }
 )

@@ -91,8 +91,8 @@ def _by_operator(*inputs: Any) -> Any:
 
 
 def _transformed(*inputs: Any) -> Any:
-    results: Any = registration.TransformedCrossEntropy.apply(*inputs)  # type: ignore[no-untyped-call]
-    return results[0]
+    apply: Callable[..., Any] = registration.TransformedCrossEntropy.apply
+    return apply(*inputs)[0]
 
 
 def _without_gradient(logits: Tensor, target: Tensor, *options: Any) -> Tensor:
