@@ -9,6 +9,8 @@ from cudalint.kernels._cross_entropy.function import cross_entropy
 from cudalint.kernels._decode.caches import KVCache, PagedKVCache
 from cudalint.kernels._decode.function import decode_attention, paged_decode_attention
 from cudalint.kernels._glu.function import geglu, geglu_packed, swiglu, swiglu_packed
+from cudalint.kernels._graphs.capture import GraphPool
+from cudalint.kernels._graphs.function import graphed
 from cudalint.kernels._linear_cross_entropy.function import linear_cross_entropy
 from cudalint.kernels._norms.adaptive import (
     ada_layer_norm,
@@ -26,6 +28,7 @@ from cudalint.kernels._varlen.function import attention_varlen
 from cudalint.kernels.catalogue import KernelInfo, kernel_info, list_kernels
 
 __all__ = [
+    "GraphPool",
     "KVCache",
     "KernelInfo",
     "PagedKVCache",
@@ -43,6 +46,7 @@ __all__ = [
     "gated_residual_ada_layer_norm",
     "geglu",
     "geglu_packed",
+    "graphed",
     "kernel_info",
     "layer_norm",
     "linear_cross_entropy",

@@ -108,6 +108,12 @@ _FORWARD_ONLY: dict[str, Any] = {
 
 _KERNELS = (
     KernelInfo(
+        name="GraphPool",
+        forward="memory of CUDA graphs",
+        **_FORWARD_ONLY,
+        fallbacks=(("the CPU", "nothing: there are no graphs"),),
+    ),
+    KernelInfo(
         name="KVCache",
         forward="torch's index_put_, in place",
         **_FORWARD_ONLY,
@@ -194,6 +200,17 @@ _KERNELS = (
     KernelInfo(name="gated_residual_ada_layer_norm", **_ADAPTIVE),
     KernelInfo(name="geglu", **_GLU),
     KernelInfo(name="geglu_packed", **_PACKED_GLU),
+    KernelInfo(
+        name="graphed",
+        forward="a CUDA graph, replayed",
+        backward="none: a graphed training step runs its own",
+        compiled="fn itself, inline",
+        operators=(),
+        fallbacks=(
+            ("tensors of the CPU", "fn itself: there are no graphs"),
+            ("inside another capture", "fn itself, as a part of that graph"),
+        ),
+    ),
     KernelInfo(
         name="layer_norm",
         **_FUSED | {"compiled": "torch.nn.functional.layer_norm, inline"},

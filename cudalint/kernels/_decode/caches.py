@@ -59,6 +59,11 @@ class KVCache:
             cache.transpose(1, 2).index_put_((row, place), new.transpose(1, 2))
         self.lengths.add_(tokens)
 
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        """What `append` changes beside keys and values: what `graphed` is to restore."""
+        return (self.lengths,)
+
     def reset(self) -> None:
         """Empties every row."""
         self.lengths.zero_()
@@ -128,6 +133,11 @@ class PagedKVCache:
         for pages, new in ((self.k_pages, k), (self.v_pages, v)):
             pages.transpose(1, 2).index_put_((page, slot), new.transpose(1, 2))
         self.lengths.add_(tokens)
+
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        """What `append` changes beside keys and values: what `graphed` is to restore."""
+        return self.lengths, self._table, self._free, self._taken, self._owned
 
     def _take_pages(self, tokens: int) -> None:
         """Gives each row the pages that it needs for so many tokens more."""
