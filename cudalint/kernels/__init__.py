@@ -21,6 +21,8 @@ from cudalint.kernels._norms.adaptive import (
 from cudalint.kernels._norms.add_norm import add_layer_norm, add_rms_norm
 from cudalint.kernels._norms.layer_norm import layer_norm
 from cudalint.kernels._patch.function import Patched, patch
+from cudalint.kernels._quantized.function import int4_linear, int8_linear
+from cudalint.kernels._quantized.packers import quantize_int4, quantize_int8
 from cudalint.kernels._rms_norm.function import rms_norm
 from cudalint.kernels._rope.function import apply_rope, rope
 from cudalint.kernels._softmax.function import log_softmax, softmax
@@ -47,6 +49,8 @@ __all__ = [
     "geglu",
     "geglu_packed",
     "graphed",
+    "int4_linear",
+    "int8_linear",
     "kernel_info",
     "layer_norm",
     "linear_cross_entropy",
@@ -54,6 +58,8 @@ __all__ = [
     "log_softmax",
     "paged_decode_attention",
     "patch",
+    "quantize_int4",
+    "quantize_int8",
     "rms_norm",
     "rope",
     "softmax",

@@ -52,6 +52,18 @@ _FUSED: dict[str, Any] = {
     "compiled": _INLINE,
     "operators": ("cudalint::fused_norm", "cudalint::fused_norm_backward"),
 }
+_QUANTIZED = _REFERENCE | {
+    "backward": "the reference, for x and bias; once differentiable while compiled",
+    "compiled": "one opaque operator, so that no expanded weight is kept",
+    "operators": ("cudalint::quantized_linear", "cudalint::quantized_linear_backward"),
+}
+_PACKER: dict[str, Any] = {
+    "forward": "torch's own, once for each weight",
+    "backward": "none: forward only",
+    "compiled": "the same, inline",
+    "operators": (),
+    "fallbacks": (),
+}
 _UNEQUAL = ("gate and up of unequal shapes", "the reference: torch broadcasts them")
 _GLU: dict[str, Any] = {
     "forward": "Triton",
@@ -200,6 +212,8 @@ _KERNELS = (
     KernelInfo(name="gated_residual_ada_layer_norm", **_ADAPTIVE),
     KernelInfo(name="geglu", **_GLU),
     KernelInfo(name="geglu_packed", **_PACKED_GLU),
+    KernelInfo(name="int4_linear", **_QUANTIZED),
+    KernelInfo(name="int8_linear", **_QUANTIZED),
     KernelInfo(
         name="graphed",
         forward="a CUDA graph, replayed",
@@ -247,6 +261,8 @@ _KERNELS = (
             ("a layer norm under autocast", "the module's own code"),
         ),
     ),
+    KernelInfo(name="quantize_int4", **_PACKER),
+    KernelInfo(name="quantize_int8", **_PACKER),
     KernelInfo(
         name="rms_norm",
         forward="Triton; rows of any length",

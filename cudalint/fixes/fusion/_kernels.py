@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # two together): they make nothing faster yet, so a fix writes them only where it is asked for by name.
 WITHOUT_KERNEL = frozenset(
     {
+        "int4_linear",
+        "int8_linear",
         "paged_decode_attention",
     }
 )
