@@ -93,8 +93,10 @@ def _by_part(name: str) -> Any:
 
 
 def _named(kind: type, annotation: Any) -> Any:
-    """The class that an annotation names in its module, where not all annotations can be read."""
-    return getattr(sys.modules[kind.__module__], str(annotation))
+    """The class that an annotation names in its module, or the module's own configuration."""
+    module = sys.modules[kind.__module__]
+    found = getattr(module, str(annotation), None)
+    return found or next(v for n, v in vars(module).items() if n.endswith("Config"))
 
 
 def _hints(function: Any) -> dict[str, Any]:
