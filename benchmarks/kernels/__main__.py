@@ -1,4 +1,7 @@
-"""`python -m benchmarks.kernels --json OUT`: the kernels beside their peers, on one CUDA GPU."""
+"""`python -m benchmarks.kernels --json OUT`: the kernels beside their peers, on one CUDA GPU.
+
+With `--compare STORED` the run is held against a stored one, and fails where ours has become slower.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from benchmarks.kernels import accuracy, by_hand, report
+from benchmarks.kernels import accuracy, by_hand, compare, report
 from benchmarks.kernels.case import Call, Case
 from benchmarks.kernels.cases import OPERATIONS, cases
 from benchmarks.kernels.timing import ceilings, gpu_time, host_time
@@ -37,13 +40,28 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", default=[], choices=OPERATIONS, help="time these, default: all"
     )
+    parser.add_argument(
+        "--compare", type=Path, help="a stored result: exit 1 if ours is over 5 %% slower anywhere"
+    )
     arguments = parser.parse_args()
+    stored = json.loads(arguments.compare.read_text()) if arguments.compare else None
     if not torch.cuda.is_available():
         raise SystemExit("benchmarks.kernels: no CUDA device here")
     result = measure(arguments.only)
     arguments.json.write_text(json.dumps(result, indent=1) + "\n")
     if arguments.markdown:
         arguments.markdown.write_text(report.markdown(result))
+    if stored is not None:
+        _fail_where_slower(result, stored)
+
+
+def _fail_where_slower(result: dict[str, Any], stored: dict[str, Any]) -> None:
+    try:
+        lines = compare.losses(result, stored)
+    except ValueError as error:
+        raise SystemExit(f"benchmarks.kernels: --compare: {error}") from None
+    if lines:
+        raise SystemExit("slower than stored:\n" + "\n".join(lines))
 
 
 def measure(only: list[str]) -> dict[str, Any]:

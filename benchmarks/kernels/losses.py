@@ -19,7 +19,7 @@ from benchmarks.kernels.case import (
 )
 from cudalint.kernels import cross_entropy, linear_cross_entropy
 
-SHAPES = ((64, 32000), (2048, 32000), (8192, 32000), (8192, 128256))
+SHAPES = ((64, 32000), (8192, 32000), (8192, 128256))
 
 
 def cross_entropies() -> Iterator[Case]:

@@ -94,6 +94,8 @@ def backward(
             add_product(dweight, dlogits, chunk.x)
         if need_bias:
             dbias += dlogits.sum(0, dtype=dbias.dtype)
+        del dlogits
+    del buffer  # before the sum in float32 is rounded: its room is enough for that
     return dx, dweight.to(weight.dtype), dbias.to(weight.dtype)
 
 
