@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.surviving import surviving
+from cudalint.facts.graph.tables import DRAWING
 from cudalint.facts.graph.values import Definition, Graph, Value
 
 if TYPE_CHECKING:
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 _RESULTS = {"expression_statement", "return_statement"}
-_RUNS = frozenset({"call", "module", "unknown", "random", "index_put", "opaque"})
+_RUNS = (
+    frozenset({"call", "module", "unknown", "random", "dropout", "index_put", "opaque"}) | DRAWING
+)
 _SAYS = frozenset({"builtins.print", "warnings.warn"})
 
 

@@ -12,7 +12,7 @@ from cudalint.facts.graph.layout import Order, compose, inverse, trimmed
 from cudalint.facts.graph.memory import SELF
 from cudalint.facts.graph.pool import is_number
 from cudalint.facts.graph.surviving import surviving
-from cudalint.facts.graph.tables import words
+from cudalint.facts.graph.tables import DRAWING, words
 from cudalint.facts.graph.values import Environment, Graph, Slot, Value
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _CHEAP = words(
     shape dtype device rank finfo len number add mul pow floordiv not is_none eq ne lt gt le ge
     detach cast input tuple compare both any_of star"""
 )
-_RUNS = frozenset({"call", "module", "unknown", "random", "dropout", "opaque", "linear"})
+_RUNS = DRAWING | {"call", "module", "unknown", "random", "dropout", "opaque", "linear"}
 
 
 class Unspeakable(Exception):

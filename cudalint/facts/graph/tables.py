@@ -102,6 +102,8 @@ RANDOM = words(
     """bernoulli empty empty_like gumbel_softmax multinomial new_empty normal rand rand_like randint
     randn randn_like randperm"""
 )
+# The operations among them that move the random stream.
+DRAWING = frozenset(f"torch.{name}" for name in RANDOM if "empty" not in name)
 # Views (or copies: which one is not known) that the graph gives no meaning beyond their name.
 VIEWS = words(
     """align_to as_strided atleast_2d atleast_3d broadcast_to cpu data detach_ diagonal expand_as

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.gated import Gated
+from cudalint.facts.graph.tables import DRAWING
 from cudalint.facts.graph.values import META
 from cudalint.fixes.fusion._kernels import Kernel, kernel
 from cudalint.fixes.fusion._plan import patched, planned
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 # What may act, or draw random numbers, when it is computed: its order is kept.
-_ACTS = frozenset({"call", "module", "unknown", "random", "dropout", "opaque", "index_put"})
+_ACTS = DRAWING | {"call", "module", "unknown", "random", "dropout", "opaque", "index_put"}
 
 
 def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:

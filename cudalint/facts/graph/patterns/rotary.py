@@ -20,17 +20,18 @@ from cudalint.facts.graph.patterns.halves import (
     stored,
 )
 from cudalint.facts.graph.patterns.rotary_stages import Stage, Tables, Turn, climb, close
-from cudalint.facts.graph.pool import is_number, is_scalar, number
+from cudalint.facts.graph.pool import is_const, is_number, is_scalar, number
 from cudalint.facts.graph.values import Graph, Value
 
 _ANGLES = re.compile(r"freq|cis|rot|rope|polar|complex|phase|pos|emb|angle|cos", re.IGNORECASE)
 
 
 class Term(NamedTuple):
-    """One term of a sum: a number times two values, in the order in which they are multiplied."""
+    """A product with one factor set apart: its sign, the other factors, and the products passed."""
 
+    factor: Value
+    tables: tuple[Value, ...]
     sign: int
-    factors: tuple[Value, ...]
     passed: tuple[Value, ...]
 
 
@@ -55,42 +56,54 @@ def _is_number(tables: Tables) -> bool:
     return all(is_scalar(v) for v in tables.cos) or all(is_scalar(v) for v in tables.sin)
 
 
-def _term(value: Value) -> Term:
-    """A product as its sign and its factors, casts of the product read through."""
-    sign, factors, passed, stack = 1, [], [], [value]
-    while stack:
-        at = stack.pop()
-        if at.op == "mul":
-            passed.append(at)
-            stack.extend(reversed(at.operands))
-        elif is_number(at) and number(at) in (1, -1):
-            sign *= int(number(at))
-        else:
-            factors.append(at)
-    return Term(sign, tuple(factors), tuple(passed))
+def _terms(value: Value, depth: int = 5) -> Iterator[Term]:
+    """The ways to set one factor of a product apart; what it is multiplied by stays as it is."""
+    yield Term(value, (), 1, ())
+    if value.op != "mul" or depth == 0:
+        return
+    for one, other in (value.operands, value.operands[::-1]):
+        sign, table = _signed(other)
+        more = () if table is None else (table,)
+        for term in _terms(one, depth - 1):
+            yield Term(term.factor, (*term.tables, *more), term.sign * sign, (*term.passed, value))
+
+
+def _signed(value: Value) -> tuple[int, Value | None]:
+    """A value without its minus; None for 1."""
+    if is_number(value) and number(value) in (1, -1):
+        return int(number(value)), None
+    for one, other in (value.operands, value.operands[::-1]) if value.op == "mul" else ():
+        if is_const(other, -1):
+            sign, inner = _signed(one)
+            return -sign, inner
+    return 1, value
 
 
 def _whole(value: Value) -> Turn | None:
     """`x * cos + rotate(x) * sin`."""
-    one, two = (_term(operand) for operand in value.operands)
-    for plain, turned in ((one, two), (two, one)):
-        for at, factor in enumerate(turned.factors):
-            found = _rotated(factor)
-            if found is None or plain.sign != 1 or len(turned.factors) < 2:
-                continue
-            half, sign, passed = found
-            for place, other in enumerate(plain.factors):
-                inner, casts = narrowed(other)
-                base, more = narrowed(half.x)
-                if inner is not base or len(plain.factors) < 2:
-                    continue
-                cos = plain.factors[:place] + plain.factors[place + 1 :]
-                sin = turned.factors[:at] + turned.factors[at + 1 :]
-                tables = Tables(cos, sin, "full", sign * turned.sign < 0)
-                core = (value, *plain.passed, *turned.passed, *passed)
-                made = _turn(value, base, half, tables, core, (*casts, *more))
-                made.wide = other if other is half.x else None
-                return made
+    for plain, turned in (value.operands, value.operands[::-1]):
+        for sine in _terms(turned):
+            found = _rotated(sine.factor) if sine.tables else None
+            if found is not None:
+                made = _beside(value, plain, sine, *found)
+                if made is not None:
+                    return made
+    return None
+
+
+def _beside(
+    value: Value, plain: Value, sine: Term, half: Half, sign: int, passed: tuple[Value, ...]
+) -> Turn | None:
+    """The turn of the tensor whose rotation a term holds, where the other term is it times cos."""
+    base, more = narrowed(half.x)
+    for cosine in _terms(plain):
+        inner, casts = narrowed(cosine.factor)
+        if inner is base and cosine.tables and cosine.sign == 1:
+            tables = Tables(cosine.tables, sine.tables, "full", sign * sine.sign < 0)
+            core = (value, *cosine.passed, *sine.passed, *passed)
+            made = _turn(value, base, half, tables, core, (*casts, *more))
+            made.wide = cosine.factor if cosine.factor is half.x else None
+            return made
     return None
 
 
@@ -100,26 +113,18 @@ def _rotated(value: Value) -> tuple[Half, int, tuple[Value, ...]] | None:
     put = joined(inner)
     if put is None:
         return None
-    terms = _term(put.first), _term(put.second)
-    if any(len(term.factors) != 1 for term in terms):
-        return None
-    second, first = half_of(terms[0].factors[0]), half_of(terms[1].factors[0])
+    signs = [_signed(part) for part in (put.first, put.second)]
+    halves = [half_of(part) if part is not None else None for _, part in signs]
+    second, first = halves
     if first is None or second is None or first.x is not second.x:
         return None
     if (first.place, second.place) != (0, 1) or first.layout != put.layout:
         return None
-    if second.layout != first.layout or terms[0].sign == terms[1].sign:
+    if second.layout != first.layout or signs[0][0] == signs[1][0]:
         return None
-    passed = (
-        *casts,
-        *put.passed,
-        *terms[0].passed,
-        *terms[1].passed,
-        *first.passed,
-        *second.passed,
-    )
-    sure = first.sure and second.sure
-    return first._replace(sure=sure), terms[1].sign, passed
+    negated = (part for part in (put.first, put.second) if part.op == "mul")
+    passed = (*casts, *put.passed, *negated, *first.passed, *second.passed)
+    return first._replace(sure=first.sure and second.sure), signs[1][0], passed
 
 
 def _by_halves(value: Value) -> Turn | None:
@@ -164,12 +169,11 @@ def _same(one: tuple[Value, ...], two: tuple[Value, ...]) -> bool:
 
 def _of_half(value: Value) -> tuple[Half, tuple[Value, ...], int, tuple[Value, ...]] | None:
     """A half times tables: the half, the tables, the sign, the products."""
-    term = _term(narrowed(value)[0])
-    for at, factor in enumerate(term.factors):
-        half = half_of(factor)
-        if half is not None and len(term.factors) > 1:
-            tables = term.factors[:at] + term.factors[at + 1 :]
-            return half, tables, term.sign, (*narrowed(value)[1], *term.passed)
+    inner, casts = narrowed(value)
+    for term in _terms(inner):
+        half = half_of(term.factor) if term.tables else None
+        if half is not None:
+            return half, term.tables, term.sign, (*casts, *term.passed)
     return None
 
 

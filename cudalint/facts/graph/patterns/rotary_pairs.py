@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -123,6 +124,9 @@ def _place(facts: PythonFacts, one: Value, two: Value) -> Place | None:
         return None
     first, second = (facts.names.statement(node) for node in nodes)
     if first.parent != second.parent or first.start_byte >= second.start_byte:
+        return None
+    between = facts.text[first.end_byte : second.start_byte]
+    if re.search(rb"\b%s\b" % targets[0].encode(), between):
         return None
     return Place(nodes[1].parent, (targets[0], targets[1]), first)
 
