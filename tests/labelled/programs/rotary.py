@@ -80,5 +80,5 @@ class Attention(nn.Module):
     def forward(self, x, cos, sin):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = apply_rotary_pos_emb(q, k, cos, sin)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # either: CUF023 no loop
         return self.out(y.transpose(1, 2).flatten(2))
