@@ -55,7 +55,9 @@ file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.candidates import functions
 from cudalint.facts.graph.patterns.outermost import is_wanted, norm_attributes
@@ -63,14 +65,21 @@ from cudalint.facts.graph.patterns.residuals import ResidualNorm, nodes_of, resi
 from cudalint.facts.python import PythonFacts
 from cudalint.model import Finding, Span
 
-SUM = (b"+", b"add(")
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+# A row that gives a name a sum, or what goes on in the next row.
+SUM = re.compile(rb"^[ \t]+\w+ ?(?:\+=|=[^=\n][^\n]*(?:\+|add\(|\($))", re.MULTILINE)
 WORDS = (b"norm(", b"Norm(")
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
     if facts.settings.assume_compiled:
         return
-    for function in functions(facts, (*WORDS, *norm_attributes(facts)), SUM):
+    words = (*WORDS, *norm_attributes(facts))
+    for function in functions(facts, words, (SUM,)):
+        if not _follows(facts, function, words):
+            continue
         for found in residual_norms(facts, facts.graphs.of(function)):
             added, normed = nodes_of(found)
             if is_wanted(facts, added, function):
@@ -78,6 +87,14 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
             start, end = min(added.start_byte, normed.start_byte), normed.end_byte
             captures = {"found": found, "function": function}
             yield Finding("CUF006", Span(start, end), _message(facts, found), captures)
+
+
+def _follows(facts: PythonFacts, function: Node, words: Iterable[bytes]) -> bool:
+    """Whether a norm's word stands behind a sum: only then is a graph worth making."""
+    first = SUM.search(facts.text, function.start_byte, function.end_byte)
+    return first is not None and any(
+        facts.text.find(word, first.start(), function.end_byte) >= 0 for word in words
+    )
 
 
 def _message(facts: PythonFacts, found: ResidualNorm) -> str:
