@@ -175,7 +175,7 @@ CURVES = (b"erf(", b"tanh(", b"igmoid(", b"igmoid_(", b"ndtr(")
 # What a norm cannot be written without: the name of its class or function, or its root.
 NORM = (b"Norm", b"norm(", *ROOT)
 # `1 + scale`, in the file: a helper may hold it.
-ONE_MORE = (b"1 +", b"1+", b"+ 1", b"+1", b"1.0 +", b"1.0+", b"1. +", b"1.+", b"add(1")
+ONE_MORE = (b"1 +", b"1+", b"+ 1", b"+1", b"1.0 +", b"1.0+", b"1. +", b"1.+", b"add(1", b"ada_")
 
 # fmt: off
 RULES: tuple[Rule, ...] = (

@@ -5,7 +5,8 @@
 Reports `norm(x) * (1 + scale) + shift` where the scale and the shift are computed for each sample,
 as diffusion transformers modulate: of `nn.LayerNorm`, `nn.RMSNorm`, `F.layer_norm` and norms by
 hand, with the helper `modulate(x, shift, scale)` read in place, in one statement or in many, with
-`unsqueeze(1)`, `[:, None]` and casts in between.
+`unsqueeze(1)`, `[:, None]` and casts in between; and beside such a norm `x + gate * y`, where the
+gate is made together with the scale.
 
 Left alone: an affine of parameters, a scale without `1 +` or without a shift, and the hand-written
 side of a pair whose other side is fused.
@@ -44,7 +45,8 @@ Safe for `F.layer_norm` without a weight, with a scale and a shift that are broa
 the project asked for `cudalint.kernels` (`kernel-source` is set, or it is a dependency). Unsafe
 otherwise: the weight and the epsilon of a submodule are read from it and the submodule is no longer
 called, so hooks on it do not run; results differ by the roundings that are left out. Not rewritten
-where the norm's result is used elsewhere, or where its class is not of the file.
+where the norm's result is used elsewhere, or where its class is not of the file. A gated residual
+becomes `gated_residual(x, y, gate)`, unsafe, because that x and y have one shape is not seen.
 
 ## References
 
@@ -56,33 +58,57 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.adaptive import AdaptiveNorm, adaptive_norms
 from cudalint.facts.graph.patterns.candidates import functions, helpers
+from cudalint.facts.graph.patterns.gates import GatedResidual, gated_residuals
 from cudalint.facts.graph.patterns.outermost import NORM_WORDS, is_wanted, norm_attributes
+from cudalint.facts.graph.values import Graph
 from cudalint.facts.python import PythonFacts
 from cudalint.model import Finding, Span
 
-ONE = re.compile(rb"\b1(?:\.0?)? ?\+|\+ ?1(?:\.0?)?\b(?!\.)|add\(1\b")
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+ONE = re.compile(rb"\b1(?:\.0?)? ?\+|\+ ?1(?:\.0?)?\b(?!\.)|add\(1\b|\bada_(?:layer|rms)_norm\(")
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
     if facts.settings.assume_compiled or not ONE.search(facts.text):
         return
-    for function in functions(
-        facts, (*NORM_WORDS, *norm_attributes(facts)), (ONE, *helpers(facts, (ONE,)))
-    ):
+    norms = (*NORM_WORDS, *norm_attributes(facts))
+    for function in functions(facts, norms, (ONE, *helpers(facts, (ONE,)))):
         graph = facts.graphs.of(function)
-        for found in adaptive_norms(facts, graph):
-            nodes, result = found.nodes(graph), graph.node_of(found.result)
-            if not nodes or result is None or is_wanted(facts, nodes[0], function):
-                continue
-            start = min(nodes[0].start_byte, result.start_byte)
-            captures = {"norm": found, "function": function}
-            yield Finding("CUF014", Span(start, result.end_byte), _message(found), captures)
+        adaptive = list(adaptive_norms(facts, graph))
+        every: list[AdaptiveNorm | GatedResidual] = [*adaptive]
+        every += gated_residuals(graph, adaptive)
+        for found in every:
+            span = _span(graph, found)
+            if span is not None and not is_wanted(facts, _first(graph, found), function):
+                captures = {"found": found, "function": function}
+                yield Finding("CUF014", span, _message(found), captures)
 
 
-def _message(found: AdaptiveNorm) -> str:
+def _first(graph: Graph, found: AdaptiveNorm | GatedResidual) -> Node | None:
+    """The first expression of the function itself that a computation consumes."""
+    nodes = [v.node for v in found.consumed.values() if v.node and v.body == graph.function]
+    return min(nodes, key=lambda node: node.start_byte, default=None)
+
+
+def _span(graph: Graph, found: AdaptiveNorm | GatedResidual) -> Span | None:
+    first, result = _first(graph, found), graph.node_of(found.result)
+    if first is None or result is None:
+        return None
+    return Span(min(first.start_byte, result.start_byte), result.end_byte)
+
+
+def _message(found: AdaptiveNorm | GatedResidual) -> str:
+    if isinstance(found, GatedResidual):
+        return (
+            "The gate and the sum each read and write the activation; one `gated_residual` call "
+            "reads and writes it once"
+        )
     fused = "ada_layer_norm" if found.norm.kind == "layer" else "ada_rms_norm"
     return (
         "A norm, its scale and its shift each read and write the activation; one "

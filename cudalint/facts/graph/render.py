@@ -135,10 +135,12 @@ class Renderer:
 
     def _slice(self, value: Value) -> tuple[str, bool] | None:
         """The source of a value, where evaluating it here gives the same."""
-        node, place = value.node, value.statement
-        if node is None or place is None or value.body != self.graph.function:
+        node, place = self.graph.node_of(value), value.statement
+        if node is None or place is None:
             return None
         inside = self.expression.start_byte <= node.start_byte < self.expression.end_byte
+        if value.body != self.graph.function and (not inside or node == self.expression):
+            return None  # a helper's call stays where it is
         if not inside:
             if place.id not in self.gone and not self._is_cheap(value):
                 return None

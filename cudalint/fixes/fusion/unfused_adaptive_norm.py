@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.adaptive import AdaptiveNorm
+from cudalint.facts.graph.patterns.gates import GatedResidual
 from cudalint.facts.graph.patterns.norm_calls import Term
 from cudalint.facts.graph.pool import is_const
 from cudalint.facts.graph.render import Renderer, Unspeakable
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
-    found: AdaptiveNorm = finding.captures["norm"]
+    found = finding.captures["found"]
+    if isinstance(found, GatedResidual):
+        return _gated(finding, facts, found)
+    assert isinstance(found, AdaptiveNorm)
     target = kernel(facts, "ada_layer_norm" if found.norm.kind == "layer" else "ada_rms_norm")
     if target is None:
         return Refusal("torch has no adaptive norm")
@@ -36,6 +40,31 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
         found.reads,
         lambda render: call(facts, render.expression, target.spelling, _arguments(found, render)),
         lambda: _is_exact(found),
+        helpers=True,
+        function=finding.captures["function"],
+    )
+
+
+def _gated(finding: Finding, facts: PythonFacts, found: GatedResidual) -> Plan | Refusal:
+    target = kernel(facts, "gated_residual")
+    if target is None:
+        return Refusal("torch has no gated residual")
+    if found.used:
+        return Refusal("an intermediate value is used elsewhere")
+
+    def spell(render: Renderer) -> str:
+        given = [render.text(found.residual), render.text(found.y), broadcast(found.gate, render)]
+        return call(facts, render.expression, target.spelling, given)
+
+    return planned(
+        finding,
+        facts,
+        target,
+        found.result,
+        found.consumed,
+        found.reads,
+        spell,
+        lambda: False,
         helpers=True,
         function=finding.captures["function"],
     )

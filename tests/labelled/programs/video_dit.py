@@ -90,9 +90,9 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.table + c[:, None]).chunk(6, dim=1)
         y = self.norm1(x)  # expect: CUF014
         y = y * (1 + scale1) + shift1
-        x = x + gate1 * self.attn(y)
+        x = x + gate1 * self.attn(y)  # expect: CUF014
         y = (self.norm2(x.float()) * (1 + scale2) + shift2).type_as(x)  # expect: CUF014
-        return x + gate2 * self.mlp(y)
+        return x + gate2 * self.mlp(y)  # expect: CUF014
 
 
 class Router(nn.Module):

@@ -13,8 +13,6 @@ from cudalint.facts.graph.pool import is_number, is_scalar, number
 from cudalint.facts.graph.values import META, Graph, Use, Value
 
 if TYPE_CHECKING:
-    from tree_sitter import Node
-
     from cudalint.facts.python import PythonFacts
 
 _VIEWS = frozenset({"unsqueeze", "view", "expand", "index", "cast", "squeeze", "to_device"})
@@ -40,15 +38,6 @@ class AdaptiveNorm:
     why: str | None = None
     consumed: dict[int, Value] = field(default_factory=dict)
     reads: list[Use] = field(default_factory=list)
-
-    def nodes(self, graph: Graph) -> list[Node]:
-        """The expressions of the function itself that it consumes, in source order."""
-        found = [
-            value.node
-            for value in self.consumed.values()
-            if value.node is not None and value.body == graph.function
-        ]
-        return sorted(found, key=lambda node: node.start_byte)
 
 
 def adaptive_norms(facts: PythonFacts, graph: Graph) -> Iterator[AdaptiveNorm]:
@@ -125,7 +114,7 @@ def _found(
 
 def _are_companions(scale: Value, shift: Value, result: Value) -> bool:
     """Whether scale and shift are made together, or are called so; parameters are an affine."""
-    one, two = _root(scale), _root(shift)
+    one, two = root_of(scale), root_of(shift)
     if any(is_number(root) or is_scalar(root) for root in (one, two)):
         return False
     if one.op == "self" and two.op == "self":
@@ -134,7 +123,7 @@ def _are_companions(scale: Value, shift: Value, result: Value) -> bool:
     return one is two or (text is not None and bool(_SHIFT.search(text.decode("utf-8", "replace"))))
 
 
-def _root(value: Value) -> Value:
+def root_of(value: Value) -> Value:
     """What a part is taken of: the chunk, the tuple, the projection."""
     while value.op in _VIEWS:
         value = value.operands[0]
