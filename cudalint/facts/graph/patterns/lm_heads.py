@@ -85,9 +85,11 @@ def _walk(loss: Loss) -> tuple[Head, Value, bool] | None:
     while True:
         inner: Value | None = value.operands[0] if value.operands else None
         if value.op in ("view", "torch.flatten") and not head.flat and _folds(value, head):
+            if head.slices:
+                return None  # rows were taken after they were folded
             head.flat = turned = True
         elif value.op in ("permute", "transpose") and not head.flat and value is loss.logits:
-            if value.attrs not in ((-1, -2), (1, 2)):
+            if value.attrs not in ((-1, -2), (1, 2)) or value.rank not in (None, 3):
                 return None
             head.sized, turned = value.op == "permute", True
         elif value.op == "cast" and value.attrs == ("float32",):
