@@ -13,16 +13,31 @@ if TYPE_CHECKING:
 
 def surviving(graph: Graph, statement: Node, gone: Container[int]) -> Environment:
     """The environment before a statement without those of these ids."""
-    found = dict(graph.before.get(statement.id, {}))
+    now = graph.before.get(statement.id, {})
+    found = dict(now)
     for name in list(found):
         slot: Slot | None = found[name]
         while slot is not None and (at := _bound_by(graph, slot, name, gone)) is not None:
-            slot = graph.before.get(at.id, {}).get(name)
+            then = graph.before.get(at.id, {})
+            slot = then.get(name)
+            if slot is not None and _is_written(slot, then, now):
+                slot = None
         if slot is None:
             del found[name]
         else:
             found[name] = slot
     return found
+
+
+def _is_written(slot: Slot, then: Environment, now: Environment) -> bool:
+    """Whether another name shows that the memory of a slot was written in the meantime."""
+    for name, before in then.items():
+        after = now.get(name)
+        if after is None or after.storage is not before.storage or after.value is before.value:
+            continue
+        if before.storage.overlaps(slot.storage):
+            return True
+    return False
 
 
 def _bound_by(graph: Graph, slot: Slot, name: str, gone: Container[int]) -> Node | None:
