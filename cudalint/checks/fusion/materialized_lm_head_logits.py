@@ -63,7 +63,7 @@ from collections.abc import Iterator
 
 from cudalint.facts.graph.patterns.candidates import aliases, attributes, functions
 from cudalint.facts.graph.patterns.deliberate import is_autograd_function
-from cudalint.facts.graph.patterns.lm_heads import heads
+from cudalint.facts.graph.patterns.lm_heads import heads, projections
 from cudalint.facts.guards import is_guarded
 from cudalint.facts.python import PythonFacts
 from cudalint.model import Finding, Span
@@ -77,8 +77,7 @@ MESSAGE = (
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
     losses = (*ENTROPY, *aliases(facts, *ENTROPY), *attributes(facts, b"CrossEntropyLoss"))
-    projections = (b"linear", b"weight", *attributes(facts, b"Linear"))
-    for function in functions(facts, losses, projections):
+    for function in functions(facts, losses, projections(facts)):
         if is_autograd_function(facts, function):
             continue
         for head in heads(facts, facts.graphs.of(function)):

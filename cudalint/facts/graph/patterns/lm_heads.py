@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cudalint.facts.graph.patterns.candidates import Word, aliases, attributes
 from cudalint.facts.graph.patterns.losses import Loss, losses
 from cudalint.facts.graph.pool import is_const
 from cudalint.facts.graph.values import META, Graph, Use, Value
@@ -23,6 +24,8 @@ _VOCABULARY = re.compile(
     re.IGNORECASE,
 )
 _LARGE = 4_096
+_WIDE = re.compile(r"\d[\d_]{3,}")
+_TRANSPOSED = re.compile(rb"weight\.(?:T\b|t\(|mT\b)")
 
 
 @dataclass(eq=False)
@@ -46,6 +49,17 @@ class Head:
     branched: bool = False  # the projection is one of two
     consumed: dict[int, Value] = field(default_factory=dict)
     reads: list[Use] = field(default_factory=list)
+
+
+def projections(facts: PythonFacts) -> tuple[Word, ...]:
+    """What the code of a projection onto a vocabulary cannot be without: its name, `F.linear`."""
+    own = []
+    for call in attributes(facts, b"Linear"):
+        made = re.compile(re.escape(call[:-1]) + rb"\s*(?::[^=\n]*)?=[^\n]*(?:\n[^\n]*){0,3}")
+        texts = [match.group().decode("utf-8", "replace") for match in made.finditer(facts.text)]
+        if any(_VOCABULARY.search(text) or _WIDE.search(text) for text in texts):
+            own.append(call)
+    return (*own, b"linear(", *aliases(facts, b"linear"), _TRANSPOSED)
 
 
 def heads(facts: PythonFacts, graph: Graph) -> Iterator[Head]:
