@@ -58,7 +58,8 @@ def _misfit(found: Found) -> str:
 
 def _ours(facts: PythonFacts, found: Found) -> Kernel | None:
     """Our function returns float32: it stands where the loss is float32 already."""
-    wide = found.form == "nll" and _is_wide(found.logits) and found.logits.rank == 2
+    rows = found.logits.rank == 2 or (found.loss is not None and found.loss.of_rows)
+    wide = found.form == "nll" and _is_wide(found.logits) and rows
     return kernel(facts, "cross_entropy") if wide or found.promoted else None
 
 
@@ -81,7 +82,8 @@ def _planned(finding: Finding, facts: PythonFacts, found: Found, target: Kernel)
 
 def _is_proven(found: Found) -> bool:
     """Whether the dim of the softmax is the loss's: the last one is, of two."""
-    return found.form != "nll" or found.dim == 1 or found.logits.rank is not None
+    rows = found.loss is not None and found.loss.of_rows
+    return found.form != "nll" or found.dim == 1 or found.logits.rank is not None or rows
 
 
 def _call(target: Kernel, found: Found, render: Renderer) -> str:

@@ -95,7 +95,7 @@ def _walk(loss: Loss) -> tuple[Head, Value, bool] | None:
     """
     head, value = Head(loss, loss.logits), loss.logits
     passed = list(loss.consumed)
-    turned = value.rank == 2
+    turned = loss.of_rows
     while True:
         inner: Value | None = value.operands[0] if value.operands else None
         if value.op in ("view", "torch.flatten") and not head.flat and _folds(value, head):

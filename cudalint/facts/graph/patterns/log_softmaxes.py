@@ -197,9 +197,11 @@ def _climb(graph: Graph, made: Found, signs: int) -> bool:
 def _copies(facts: PythonFacts, graph: Graph) -> Iterator[Found]:
     """`cross_entropy(logits.float(), …)` of two dims: what is cast is written once more, wider."""
     for loss in losses(facts, graph):
-        if loss.kind != "cross_entropy" or loss.logits.rank != 2:
+        if loss.kind != "cross_entropy" or not loss.of_rows:
             continue
         value, passed = loss.logits, []
+        if value.op == "view" and is_number(value.operands[-1]) and _is_few(value.operands[-1]):
+            continue
         while value.op in _VIEWS:
             passed.append(value)
             value = value.operands[0]
@@ -208,3 +210,8 @@ def _copies(facts: PythonFacts, graph: Graph) -> Iterator[Found]:
         made = Found("copy", loss.value, value, -1, loss, loss.target, module=loss.module)
         made.consumed = {v.id: v for v in (*loss.consumed, *passed, value)}
         yield made
+
+
+def _is_few(classes: Value) -> bool:
+    """So few classes that a copy of their logits is nothing: `view(-1, 2)`."""
+    return 0 < number(classes) < 256

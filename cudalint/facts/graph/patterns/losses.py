@@ -35,6 +35,13 @@ class Loss:
     unread: str = ""
     consumed: list[Value] = field(default_factory=list)
 
+    @property
+    def of_rows(self) -> bool:
+        """Whether the logits are proven to be rows × classes: by their dims, or by one of the target."""
+        target = self.target
+        flat = target.op in ("torch.flatten", "torch.ravel") and len(target.operands) == 1
+        return self.logits.rank == 2 or target.rank == 1 or flat
+
     def texts(self, render: Renderer) -> list[str]:
         """The options as keywords."""
         return [
