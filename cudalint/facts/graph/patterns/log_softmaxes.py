@@ -200,18 +200,19 @@ def _copies(facts: PythonFacts, graph: Graph) -> Iterator[Found]:
         if loss.kind != "cross_entropy" or not loss.of_rows:
             continue
         value, passed = loss.logits, []
-        if value.op == "view" and is_number(value.operands[-1]) and _is_few(value.operands[-1]):
-            continue
         while value.op in _VIEWS:
             passed.append(value)
             value = value.operands[0]
         if value.op != "cast" or value.attrs != ("float32",) or value.node is None:
+            continue
+        if any(_has_few(view) for view in (*passed, value.operands[0])):
             continue
         made = Found("copy", loss.value, value, -1, loss, loss.target, module=loss.module)
         made.consumed = {v.id: v for v in (*loss.consumed, *passed, value)}
         yield made
 
 
-def _is_few(classes: Value) -> bool:
-    """So few classes that a copy of their logits is nothing: `view(-1, 2)`."""
-    return 0 < number(classes) < 256
+def _has_few(view: Value) -> bool:
+    """Whether it has so few classes that a copy of them is nothing: `view(-1, 2)`."""
+    last = view.operands[-1] if view.op == "view" else None
+    return last is not None and is_number(last) and 0 < number(last) < 256
