@@ -94,9 +94,13 @@ def test_a_second_operation_joins_the_first(lint: Lint, folder: Path) -> None:
 
 
 def test_the_folder_is_the_configured_one(lint: Lint, folder: Path) -> None:
-    (folder / "cudalint.toml").write_text('vendored-path = "src/project/kernels"\n')
-    lint("vendor", "softmax", select=False)
-    assert (folder / "src/project/kernels/_softmax/function.py").is_file()
+    settings = 'kernel-source = "vendored"\nvendored-path = "src/project/kernels"\n'
+    (folder / "cudalint.toml").write_text(settings)
+    (folder / "a.py").write_text("".join(FIXTURE.read_text().partition('"""')[1:]))
+    lint("vendor", "rms_norm", select=False)
+    assert (folder / "src/project/kernels/_rms_norm/function.py").is_file()
+    lint("fix", "--unsafe-fixes", "--no-cache", "--select=CUF004", "a.py", select=False)
+    assert "from project.kernels import rms_norm\n" in (folder / "a.py").read_text()
 
 
 def test_unknown_operations_name_the_nearest(lint: Lint) -> None:
