@@ -22,8 +22,10 @@ TESTS = "_tests"
 _ABOUT = f"{PACKAGE}.catalogue"
 _MARK = "Copied from cudalint"
 _IMPORT = re.compile(r"^(\s*)from cudalint\.kernels((?:\.\w+)*) import", re.MULTILINE)
+# What a copy registers elsewhere, in `torch.ops` and with transformers, has a name of its own.
 _NAMESPACE = re.compile(
-    r'(?<=torch\.ops\.)cudalint\b|(?<=NAMESPACE = ")cudalint(?=")|cudalint(?=::)'
+    r'(?<=torch\.ops\.)cudalint\b|(?<=NAMESPACE = ")cudalint(?=")|(?<=\nNAME = ")cudalint(?=")'
+    r"|cudalint(?=::)"
 )
 
 

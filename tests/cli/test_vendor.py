@@ -52,7 +52,9 @@ def test_a_fixed_program_runs_without_cudalint(lint: Lint, folder: Path) -> None
 def test_every_operation_can_be_copied_with_its_tests(lint: Lint, folder: Path) -> None:
     assert lint("vendor", *operations(), "--to", "ours/kernels", select=False).exit_code == 0
     for path in (folder / "ours").rglob("*.py"):
-        assert not re.search(r"^\s*(?:from|import) cudalint", path.read_text(), re.MULTILINE)
+        text = path.read_text()
+        assert not re.search(r"^\s*(?:from|import) cudalint", text, re.MULTILINE)
+        assert not re.search(r"NAME\w* = \"cudalint\"|ops\.cudalint\b", text)
     tests = sorted((folder / "ours/kernels/tests").glob("test_*.py"))
     assert len(tests) >= 12
     (folder / "ours/__init__.py").write_text("")

@@ -29,13 +29,18 @@ return F.linear(x, weight, self.bias)
 ```python
 from cudalint.kernels import int8_linear
 
-return int8_linear(x, self.qweight, self.scales) + self.bias
+return int8_linear(x, self.qweight, self.scales, self.bias)
 ```
+
+`int4_linear` takes the layouts of GPTQ and AWQ.
 
 ## Fix safety
 
-Advice: the layout of packed weights, of their groups and zero points is the model's own. With many rows
-in x (a prompt of hundreds of tokens) expanding first is a fair choice.
+Unsafe. `int8_linear` is written for the plain form alone: a buffer that the class makes as `torch.int8`,
+cast to the dtype of the input, with one scale for each row, before or after the product. Its result has
+the input's dtype, also where scales in float32 after the product would have made it float32; scales get
+no gradient. Everything else is advice: the layout of packed weights, of groups and zero points is the
+model's own. With many rows in x (a prompt of hundreds of tokens) expanding first is a fair choice.
 
 ## References
 

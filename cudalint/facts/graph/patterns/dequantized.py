@@ -40,12 +40,17 @@ _MOST = 60
 
 @dataclass(eq=False)
 class Expanded:
-    """One product: of `x` and what is made of `stored`; `result` is scaled, perhaps afterwards."""
+    """One product: of `x` and what is made of `stored`; `result` is scaled, perhaps afterwards.
+
+    `weight` is what the product takes; `after` the scales of the product, where these come later.
+    """
 
     product: Value
     x: Value
     stored: Value
+    weight: Value
     result: Value
+    after: Value | None = None
     steps: dict[int, Value] = field(default_factory=dict)
     unpacks: bool = False
 
@@ -80,7 +85,7 @@ def _read(
         result, after = _scaled_after(graph, product)
     if not scales and after is None:
         return None
-    return Expanded(product, x, stored[0], result, steps, unpacks)
+    return Expanded(product, x, stored[0], weight, result, after, steps, unpacks)
 
 
 def _steps(weight: Value) -> tuple[dict[int, Value], list[Value]]:
@@ -136,7 +141,8 @@ def _scaled_after(graph: Graph, product: Value) -> tuple[Value, Value | None]:
     user = users[0] if len(users) == 1 else None
     if user is None or user.op != "mul":
         return product, None
-    other = user.operands[1] if user.operands[0] is product else user.operands[0]
+    after = user.operands[1] if user.operands[0] is product else user.operands[0]
+    other = after
     while other.op in ("cast", "view", "squeeze", "unsqueeze", "index") and other.operands:
         other = other.operands[0]
-    return (user, other) if _is_scale(other) else (product, None)
+    return (user, after) if _is_scale(other) else (product, None)
