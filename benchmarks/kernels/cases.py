@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.kernels import by_hand
 from benchmarks.kernels.case import Case, Function, both_modes, calls, compiled, liger, name_of
+from benchmarks.kernels.decoding import decodings, packed_attentions
 from benchmarks.kernels.elementwise import glus, ropes
 from benchmarks.kernels.losses import cross_entropies, linear_cross_entropies
 from benchmarks.kernels.norms import adaptive_norms, add_norms, layer_norms
@@ -117,6 +118,8 @@ OPERATIONS: dict[str, Callable[[], Iterator[Case]]] = {
     "adaptive_norm": adaptive_norms,
     "softmax": _softmaxes,
     "attention": _attentions,
+    "attention_varlen": packed_attentions,
+    "decode": decodings,
     "glu": glus,
     "rope": ropes,
     "cross_entropy": cross_entropies,

@@ -185,3 +185,10 @@ def test_a_whole_file_can_be_ignored() -> None:
 
 def test_the_kernels_run() -> None:
     exec(_block("python", "cudalint.kernels").text, {})
+
+
+def test_a_model_is_patched(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed here")
+    block = _block("python", "import patch").text
+    exec(block, {})
+    assert capsys.readouterr().out.strip() == block.partition("# ")[2].partition("\n")[0]

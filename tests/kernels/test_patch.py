@@ -230,6 +230,20 @@ def test_nothing_of_torchs_attention_runs_in_processors(monkeypatch: pytest.Monk
         assert len(calls) == len(patched.swapped) == 4
 
 
+@pytest.mark.parametrize("make", [llama, gemma], ids=lambda make: make.__name__)
+def test_generation_with_the_models_own_cache(make: Callable[[], Case]) -> None:
+    """Prompts padded on the left, then a token at a time; gemma's caches slide."""
+    case = made(make)
+    model: Any = case.model
+    prompt = {name: case.arguments[name] for name in ("input_ids", "attention_mask")}
+    options = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
+    for kind in (None, "static"):
+        before = model.generate(**prompt, **options, cache_implementation=kind)
+        with patch(model, ALL):
+            ours = model.generate(**prompt, **options, cache_implementation=kind)
+        assert torch.equal(ours, before) and ours.shape == (2, 15)
+
+
 @pytest.mark.parametrize("make", [llama, gemma, video], ids=lambda make: make.__name__)
 def test_half_precision(make: Callable[[], Case]) -> None:
     case = made(make)

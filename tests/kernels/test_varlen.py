@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cudalint.kernels import attention_varlen
 from cudalint.kernels._varlen import native
-from cudalint.kernels._varlen.padded import Options
+from cudalint.kernels._varlen.padded import Options, Sequences
 
 H, D = 4, 8
 
@@ -165,6 +165,43 @@ def test_an_older_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not native._says(Options((-1, 0), 0.3, True, None))
     monkeypatch.setattr(native, "PARAMETERS", frozenset())
     assert not native._says(Options((-1, -1), None, True, None))
+
+
+@pytest.mark.parametrize("names", ["all", "2.11", "2.10"])
+@pytest.mark.parametrize("window", [(-1, -1), (-1, 0), (3, 0)])
+def test_torchs_own_is_called_in_its_words(
+    names: str, window: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No CPU runs it: what it would be handed, in the words of each torch."""
+    known = {
+        "all": native.PARAMETERS,
+        "2.11": frozenset({"scale", "window_size"}),
+        "2.10": frozenset({"is_causal"}),
+    }[names]
+    monkeypatch.setattr(native, "PARAMETERS", known)
+    seen: dict[str, Any] = {}
+
+    def varlen_attn(q: Tensor, k: Tensor, v: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        seen.update(options, k=k, rest=arguments)
+        return q
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen_attn)
+    q, k, v = operands(kv_heads=2)
+    scale = None if names == "2.10" else 0.3
+    options = Options(window, scale, True, None)
+    if not native._says(options):
+        assert names == "2.10" and window == (3, 0)
+        return
+    sequences = Sequences(offsets(0, torch.int64), offsets(1, torch.int64), 6, 9)
+    native.attention_varlen(q, k, v, sequences, options)
+    assert [t.dtype for t in seen["rest"][:2]] == [torch.int32] * 2 and seen["rest"][2:] == (6, 9)
+    if names == "all":
+        assert seen["enable_gqa"] and seen["k"] is k
+    else:
+        assert torch.equal(seen["k"], k.repeat_interleave(2, 1)) and "enable_gqa" not in seen
+    words = {"is_causal": window == (-1, 0)} if names == "2.10" else {"window_size": window}
+    words |= {} if scale is None else {"scale": scale}
+    assert words.items() <= seen.items()
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
