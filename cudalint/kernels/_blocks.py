@@ -43,11 +43,14 @@ def remembered(table: dict[Key, Value]) -> dict[Key, Value]:
 SMALLEST_SHARED = 101_376
 
 
+def multiprocessors(device: int) -> int:
+    """2 in the interpreter."""
+    return 2 if device < 0 else properties(device).multi_processor_count
+
+
 def programs_at_once(device: int, warps: int) -> int:
     """As many programs as run at once; 2 in the interpreter."""
-    if device < 0:
-        return 2
-    return properties(device).multi_processor_count * max(16 // warps, 1)
+    return 2 if device < 0 else multiprocessors(device) * max(16 // warps, 1)
 
 
 def shared_memory(device: int) -> int:

@@ -212,8 +212,6 @@ _KERNELS = (
     KernelInfo(name="gated_residual_ada_layer_norm", **_ADAPTIVE),
     KernelInfo(name="geglu", **_GLU),
     KernelInfo(name="geglu_packed", **_PACKED_GLU),
-    KernelInfo(name="int4_linear", **_QUANTIZED),
-    KernelInfo(name="int8_linear", **_QUANTIZED),
     KernelInfo(
         name="graphed",
         forward="a CUDA graph, replayed",
@@ -225,6 +223,8 @@ _KERNELS = (
             ("inside another capture", "fn itself, as a part of that graph"),
         ),
     ),
+    KernelInfo(name="int4_linear", **_QUANTIZED),
+    KernelInfo(name="int8_linear", **_QUANTIZED),
     KernelInfo(
         name="layer_norm",
         **_FUSED | {"compiled": "torch.nn.functional.layer_norm, inline"},

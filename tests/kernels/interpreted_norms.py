@@ -48,7 +48,7 @@ def close(ours: Tensor, theirs: Tensor, *rounded: torch.dtype) -> None:
 
 def ours(o: Operands, f: Form, dy: Tensor, dh: Tensor | None) -> list[Tensor]:
     leaves = [None if t is None else t.detach().requires_grad_() for t in o]
-    y, h = FusedNorm.apply(*leaves, *f)
+    y, h = FusedNorm.apply(*leaves, f)
     results = ([y], [dy]) if o.residual is None else ([y, h], [dy, dh])
     gradients = torch.autograd.grad(results[0], [t for t in leaves if t is not None], results[1])
     return [*[t.detach() for t in results[0]], *gradients]

@@ -42,7 +42,7 @@ def check(
     before = [t.clone() for t in (*o, dy, dh) if t is not None]
     leaves = [None if t is None else t.detach().requires_grad_() for t in o]
     with poisoned_empty():
-        y, h = FusedNorm.apply(*leaves, *f)
+        y, h = FusedNorm.apply(*leaves, f)
         results = [y] if o.residual is None else [y, h]
         inputs = [t for t in leaves if t is not None]
         gradients = torch.autograd.grad(results, inputs, [dy, dh][: len(results)])
@@ -268,7 +268,7 @@ def test_nothing_is_written_outside_the_results(cols: int, kind: str) -> None:
         o = operands(NORMS[name], x, kind)
         leaves = [None if t is None else t.detach().requires_grad_() for t in o]
         with guarded_empty() as guards:
-            y, h = FusedNorm.apply(*leaves, *form(NORMS[name], x.dtype))
+            y, h = FusedNorm.apply(*leaves, form(NORMS[name], x.dtype))
             results = [y] if o.residual is None else [y, h]
             inputs = [t for t in leaves if t is not None]
             found = torch.autograd.grad(results, inputs, [x, x][: len(results)])

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from cudalint.kernels._blocks import (
     Blocks,
+    multiprocessors,
     narrow,
     next_power_of_two,
-    programs_at_once,
     remembered,
     shared_memory,
     tiles_fit,
@@ -75,7 +75,7 @@ class Division(NamedTuple):
 class Writing(NamedTuple):
     """The gradients, what the kernel writes in their order, and the parts that are added up."""
 
-    gradients: list[Tensor]
+    gradients: list[Tensor | None]
     written: list[Tensor]
     modulation_parts: Tensor | None
     weight_parts: Tensor | None
@@ -92,12 +92,29 @@ _plans: dict[Key, Plan] = {}
 
 
 def backward_blocks(cols: int, reads: int) -> Blocks:
-    """`reads`: tensors that a row is read of; with three, 16 elements a thread halve what runs."""
+    """`reads`: tensors that a row is read of; from three on 8 elements a thread are enough."""
     width = next_power_of_two(cols)
     if width <= 1024:
         return narrow(width, 1024, warps=4)
-    warps = width // 512 if width == 8192 or (width == 4096 and reads <= 2) else width // 256
+    warps = width // 512 if width == 8192 or reads <= 2 else width // 256
     return Blocks(True, 1, width, warps)
+
+
+def programs_on_a_multiprocessor(blocks: Blocks, reads: int, norm: bool) -> int:
+    """How many fit by their registers, as ptxas gives them; each takes rows one by one.
+
+    Rows in flight hide each other's exchanges between threads: more programs than fit would wait for
+    a second wave, fewer leave the memory idle.
+    """
+    threads = 32 * blocks.warps
+    few = blocks.rows * blocks.cols <= 8 * threads
+    if not norm:
+        registers = 64 if few else 80
+    elif reads <= 2:
+        registers = 72 if few else 128
+    else:
+        registers = 112 if reads > 3 else 86 if few else 128
+    return max(min(65536 // (registers * threads), 8), 1)
 
 
 def stages(blocks: Blocks, element_bytes: int, room: int) -> int:
@@ -107,8 +124,10 @@ def stages(blocks: Blocks, element_bytes: int, room: int) -> int:
     return 2 if tiles_fit(1, blocks, element_bytes, room) else 1
 
 
-def backward(reading: Reading, form: Form, h_dtype: torch.dtype, needs: Needs) -> list[Tensor]:
-    """The gradients that `needs` names, the sum's in `h_dtype`; the others empty."""
+def backward(
+    reading: Reading, form: Form, h_dtype: torch.dtype, needs: Needs
+) -> list[Tensor | None]:
+    """The gradients that `needs` names, the sum's in `h_dtype`; None for the others."""
     sums = sum(needs[2:])
     if reading.dy is None or not needs.gate or reading.h.shape[-1] <= LONG_ROWS or sums <= 2:
         return _backward_at_once(reading, form, h_dtype, needs)
@@ -119,13 +138,13 @@ def backward(reading: Reading, form: Form, h_dtype: torch.dtype, needs: Needs) -
     summed = reading._replace(dy=None, dh=found[0])
     found[1:3] = _backward_at_once(summed, form, h_dtype, gated)[1:3]
     if not needs.h:
-        found[0] = reading.o.x.new_empty(0)
+        found[0] = None
     return found
 
 
 def _backward_at_once(
     reading: Reading, form: Form, h_dtype: torch.dtype, needs: Needs
-) -> list[Tensor]:
+) -> list[Tensor | None]:
     likes = _likes(reading)
     key = (form, needs, h_dtype, reading.h.get_device(), *layout(reading.tensors()))
     plan = _plans.get(key)
@@ -144,8 +163,9 @@ def _backward_at_once(
     _run(plan, reading, writing, needs)
     shape, groups = reading.h.shape, plan.division.groups
     for i in MODULATIONS:
-        if needs[i]:
-            writing.gradients[i] = in_shape(writing.gradients[i], likes[i], shape, groups)
+        gradient = writing.gradients[i]
+        if gradient is not None:
+            writing.gradients[i] = in_shape(gradient, likes[i], shape, groups)
     return writing.gradients
 
 
@@ -155,10 +175,12 @@ def _likes(reading: Reading) -> list[Tensor]:
     return [h, o.x, *[h if t is None else t for t in o[2:]]]
 
 
-def _zeros(h: Tensor, likes: list[Tensor], h_dtype: torch.dtype, needs: Needs) -> list[Tensor]:
+def _zeros(
+    h: Tensor, likes: list[Tensor], h_dtype: torch.dtype, needs: Needs
+) -> list[Tensor | None]:
     dtypes = [h_dtype, *[t.dtype for t in likes[1:]]]
     return [
-        torch.zeros(like.shape, dtype=dtype, device=h.device) if need else likes[1].new_empty(0)
+        torch.zeros(like.shape, dtype=dtype, device=h.device) if need else None
         for like, dtype, need in zip(likes, dtypes, needs, strict=True)
     ]
 
@@ -176,13 +198,15 @@ def _readable(reading: Reading) -> Reading:
 
 def _division(r: Reading, needs: Needs) -> Division:
     groups, _, _ = modulations_of(r.o)
-    blocks = backward_blocks(r.h.shape[-1], len(_rows_read(r, needs)))
+    reads = len(_rows_read(r, needs))
+    blocks = backward_blocks(r.h.shape[-1], reads)
     row_blocks = -(-groups.rows // blocks.rows)
     weights = needs.weight or needs.bias
     modulations = not groups.per_row and (needs.gate or needs.scale or needs.shift)
     if not weights and not modulations:
         return Division(groups, row_blocks, False, False)
-    share = programs_at_once(r.h.get_device(), blocks.warps) // groups.number
+    each = programs_on_a_multiprocessor(blocks, reads, r.dy is not None)
+    share = multiprocessors(r.h.get_device()) * each // groups.number
     programs = max(min(row_blocks, share), 1)
     return Division(groups, programs, modulations and programs > 1, weights)
 
@@ -191,20 +215,21 @@ def _writing(
     division: Division, h: Tensor, likes: list[Tensor], h_dtype: torch.dtype, needs: Needs
 ) -> Writing:
     groups, cols = division.groups, h.shape[-1]
-    gradients = []
+    gradients: list[Tensor | None] = []
     for i, (like, need) in enumerate(zip(likes, needs, strict=True)):
-        size: tuple[int, ...] = h.shape if need else (0,)
-        dtype = like.dtype if need else likes[1].dtype
-        if need and i == 0:
-            dtype = h_dtype
-        elif need and i in WEIGHTS:
+        if not need:
+            gradients.append(None)
+            continue
+        size: tuple[int, ...] = h.shape
+        dtype = like.dtype if i else h_dtype
+        if i in WEIGHTS:
             size = (cols,)
-        elif need and i in MODULATIONS:
+        elif i in MODULATIONS:
             size = (groups.modulation_rows, cols)
             if not is_whole(like, h.shape, groups):  # summed once more
                 dtype = torch.float32
         gradients.append(torch.empty(size, dtype=dtype, device=h.device))
-    written = list(gradients)
+    written = [h if t is None else t for t in gradients]  # h is in nobody's way: not written
     programs = groups.number * division.programs
     parts: list[Tensor | None] = []
     for kind, there in (
@@ -282,7 +307,7 @@ def _adder(
 
 def _sums(writing: Writing, kind: tuple[int, ...], needs: Needs) -> list[Tensor]:
     """The gradients of one kind; the last stands in for those that are not asked for."""
-    sums = [writing.gradients[i] for i in kind if needs[i]]
+    sums = [t for t in (writing.gradients[i] for i in kind) if t is not None]
     return sums + sums[-1:] * (3 - len(sums))
 
 

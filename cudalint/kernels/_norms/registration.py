@@ -56,12 +56,11 @@ def kernel_takes(operands: Operands) -> bool:
 def run_forward(*inputs: Any) -> tuple[Tensor, Tensor]:
     """(y, h); h is empty where there is no residual."""
     operands, form = Operands(*inputs[:TENSORS]), Form(*inputs[TENSORS:])
-    x, residual = operands.x, operands.residual
     if kernel_takes(operands) and torch.float64 not in form[-3:]:
         y, h = launches().forward(operands, form)
     else:
         y, h = (_contiguous_copy(t) for t in reference.fused_norm(operands, form))
-    return y, x.new_empty(0) if residual is None else h
+    return y, operands.x.new_empty(0) if operands.residual is None else h
 
 
 def _contiguous_copy(result: Tensor) -> Tensor:
@@ -87,7 +86,8 @@ def run_backward(
     if kernel_takes(operands) and torch.float64 not in (h.dtype, h_dtype, *form[-3:]):
         run = backward_launches()
         reading = run.Reading(dy, dh, h, operands)
-        return tuple(run.backward(reading, Form(*form), h_dtype, run.Needs(*needs)))
+        found = run.backward(reading, Form(*form), h_dtype, run.Needs(*needs))
+        return tuple([x.new_empty(0) if t is None else t for t in found])
     gradients = reference.fused_norm_backward(dy, dh, h, operands, Form(*form))
     shapes = _gradient_shapes(h, operands, h_dtype)
     return tuple(
@@ -106,68 +106,91 @@ def _gradient_shapes(
 
 
 class FusedNorm(torch.autograd.Function):
-    """The way round the dispatcher, where a gradient is needed; the results are the operator's.
+    """The way round the dispatcher, where a gradient is needed and the kernel takes the case.
 
-    `forward` takes the context: a `setup_context` costs 30 µs a call in binding arguments. Where
-    the gradient is to be differentiated again, the operator takes over, which says that it cannot.
+    Of (y, h) h is None where there is no residual. `forward` takes the context: a `setup_context`
+    costs 30 µs a call in binding arguments. Where the gradient is to be differentiated again, the
+    operator takes over, which says that it cannot.
     """
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
-        results = run_forward(*inputs)
-        setup_context(ctx, inputs, results)
-        return results
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor | None]:
+        operands, form = Operands(*inputs[:TENSORS]), inputs[TENSORS]
+        y, h = launches().forward(operands, form)
+        _keep(ctx, operands, form, h)
+        return y, None if operands.residual is None else h
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh: Tensor | None) -> tuple[Any, ...]:
         if torch.is_grad_enabled():
-            return _registered_backward(ctx, dy, dh)
-        return gradients(run_backward, ctx, dy, dh)
+            return (*gradients(torch.ops.cudalint.fused_norm_backward, ctx, dy, dh), None)
+        return (*gradients(_launch_backward, ctx, dy, dh), None)
+
+
+def _launch_backward(
+    dy: Tensor, dh: Tensor | None, h: Tensor, x: Tensor, *others: Any
+) -> list[Tensor]:
+    run = backward_launches()
+    gate, weight, bias, scale, shift, h_dtype, needs, *form = others
+    operands = Operands(x, None, gate, weight, bias, scale, shift)
+    found: list[Tensor] = run.backward(
+        run.Reading(dy, dh, h, operands), Form(*form), h_dtype, run.Needs(*needs)
+    )
+    return found
 
 
 def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     operands = Operands(*inputs[:TENSORS])
-    ctx.form = inputs[TENSORS:]
+    h = operands.x if operands.residual is None else output[1]
+    _keep(ctx, operands, inputs[TENSORS:], h)
+    if operands.residual is None:
+        ctx.mark_non_differentiable(output[1])
+
+
+def _keep(ctx: Any, operands: Operands, form: tuple[Any, ...], h: Tensor) -> None:
+    ctx.form = form
     ctx.set_materialize_grads(False)
     x, residual, gate = operands[:3]
-    ctx.x_dtype = ctx.residual_dtype = x.dtype
-    h = x
-    if residual is not None:
-        h, ctx.residual_dtype = output[1], residual.dtype
     ctx.has_residual = residual is not None
-    if residual is None or not any(ctx.needs_input_grad[:3]):
-        ctx.mark_non_differentiable(output[1])
+    ctx.x_dtype = ctx.residual_dtype = x.dtype
+    if residual is not None:
+        ctx.residual_dtype = residual.dtype
+        if not any(ctx.needs_input_grad[:3]):
+            ctx.mark_non_differentiable(h)
     # without a gate the gradients need the sum, not what was added to it
     ctx.save_for_backward(h, h if gate is None else x, *operands[2:])
 
 
 def gradients(run: Any, ctx: Any, dy: Tensor | None, dh: Tensor | None) -> tuple[Any, ...]:
-    """One gradient, or None, for each input of the operator."""
+    """One gradient, or None, for each operand."""
     h, x, gate, *others = ctx.saved_tensors
-    none = (None,) * len(ctx.form)
-    if dy is None and dh is None:
-        return (*((None,) * TENSORS), *none)
     if dy is None:
+        if dh is None:
+            return (None,) * TENSORS
         dy = h.new_zeros(h.shape, dtype=ctx.form[-1])
     need_x, need_residual, *need_others = ctx.needs_input_grad[:TENSORS]
     # without a gate x has the sum's gradient, in another dtype at most
     needs = [need_residual or (need_x and gate is None), need_x and gate is not None, *need_others]
     h_dtype = ctx.residual_dtype
-    if gate is None:
+    if gate is None and h_dtype != ctx.x_dtype:
         h_dtype = torch.promote_types(ctx.x_dtype, h_dtype)
     dh = dh if ctx.has_residual else None
     found = run(dy, dh, h, x, gate, *others, h_dtype, needs, *ctx.form)
-    dx = found[0] if gate is None else found[1]
-    first = (
-        dx.to(ctx.x_dtype) if need_x else None,
-        found[0].to(ctx.residual_dtype) if need_residual else None,
-    )
+    dx = dresidual = None
+    if need_x:
+        dx = found[0] if gate is None else found[1]
+        dx = dx if dx.dtype == ctx.x_dtype else dx.to(ctx.x_dtype)
+    if need_residual:
+        dresidual = found[0]
+        if dresidual.dtype != ctx.residual_dtype:
+            dresidual = dresidual.to(ctx.residual_dtype)
     rest = [g if need else None for g, need in zip(found[2:], need_others, strict=True)]
-    return (*first, *rest, *none)
+    return dx, dresidual, *rest
 
 
 def _registered_backward(ctx: Any, dy: Tensor | None, dh: Tensor | None) -> tuple[Any, ...]:
-    return gradients(torch.ops.cudalint.fused_norm_backward, ctx, dy, dh)
+    found = gradients(torch.ops.cudalint.fused_norm_backward, ctx, dy, dh)
+    return (*found, *(None,) * len(Form._fields))
 
 
 def _fake_forward(*inputs: Any) -> tuple[Tensor, Tensor]:

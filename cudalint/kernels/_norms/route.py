@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cudalint.kernels._dispatch import is_transformed, must_dispatch, needs_gradient
 from cudalint.kernels._norms.reference import Form, Operands, fused_norm
-from cudalint.kernels._norms.registration import FusedNorm, kernel_takes, run_forward
+from cudalint.kernels._norms.registration import FusedNorm, kernel_takes, launches
 
 
 def norm(operands: Operands, form: Form, *, opaque: bool = False) -> tuple[Tensor, Tensor]:
@@ -25,9 +25,10 @@ def norm(operands: Operands, form: Form, *, opaque: bool = False) -> tuple[Tenso
     if must_dispatch(*operands):
         return _operator(operands, form)
     if not needs_gradient(*operands):
-        return run_forward(*operands, *form)
+        y, h = launches().forward(operands, form)
+        return y, h
     apply: Any = FusedNorm.apply
-    y, h = apply(*operands, *form)
+    y, h = apply(*operands, form)
     return y, h
 
 
