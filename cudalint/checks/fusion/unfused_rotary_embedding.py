@@ -45,7 +45,8 @@ has no such function: with `kernel-source = "torch"` the rule only advises. With
 Safe where the result is cast back, or the cosines are cast to the tensor's dtype in the file, and
 where the project asked for `cudalint.kernels` (`kernel-source` is set, or it is a dependency).
 Unsafe otherwise: the dtype of the tables then decides that of the result, which is not in sight.
-Products are in float32 and rounded once. Not rewritten: halves that may be of two lengths, pairs that
+Products are in float32 and rounded once. Cosines and sines are taken to have one shape, as wide as
+what they turn; `flatten(3)` and `cat(…, 3)` to be of the last dim. Not rewritten: halves that may be of two lengths, pairs that
 are taken as neighbours and put back as halves, and an intermediate value that is used elsewhere.
 
 ## References
