@@ -44,8 +44,8 @@ torch has no such function: with `kernel-source = "torch"` the rule only reports
 
 Unsafe: that both operands have one shape is usual and not seen, parameters are read from the
 submodule, and hooks on it no longer run. Not rewritten where the sum is not a statement of its own,
-where a tensor that others may see is added to in place, and where the norm's class is not of the
-file.
+where a tensor that others may see is added to in place, where the sum itself is changed in place
+later (the backward keeps it), and where the norm's class is not of the file.
 
 ## References
 

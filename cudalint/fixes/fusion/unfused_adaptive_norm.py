@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cudalint.facts.graph.patterns.adaptive import AdaptiveNorm
 from cudalint.facts.graph.patterns.gates import GatedResidual
 from cudalint.facts.graph.patterns.norm_calls import Term
+from cudalint.facts.graph.patterns.residuals import written_later
 from cudalint.facts.graph.pool import is_const
 from cudalint.facts.graph.render import Renderer, Unspeakable
 from cudalint.facts.graph.values import Value
@@ -29,6 +30,8 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
         return Refusal("torch has no adaptive norm")
     if found.why is not None:
         return Refusal(found.why)
+    if written_later(facts.graphs.of(finding.captures["function"]), found.x):
+        return Refusal("what is normalised is changed in place later")
     if found.norm.offset:
         return Refusal("the norm adds a number to its weight")
     return planned(

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from cudalint.facts.graph.patterns.norm_calls import Norm
-from cudalint.facts.graph.patterns.residuals import ResidualNorm, nodes_of
+from cudalint.facts.graph.patterns.residuals import ResidualNorm, nodes_of, written_later
 from cudalint.facts.graph.render import Renderer, Unspeakable
 from cudalint.fixes.fusion._kernels import Kernel, kernel
 from cudalint.fixes.fusion._plan import waiting
@@ -61,6 +61,8 @@ def _misfit(facts: PythonFacts, found: ResidualNorm, function: Node) -> str | No
         return "the function is too large or too dynamic to be read"
     if found.sum.shared:
         return "a tensor that others may see is changed in place"
+    if written_later(facts.graphs.of(function), found.sum):
+        return "the sum is changed in place later"
     return None
 
 

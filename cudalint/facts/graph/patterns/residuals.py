@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 _NAMES = re.compile(r"resid|skip|shortcut|identity")
+# What is evaluated under a condition, or more than once.
+_LAZY = frozenset(
+    {"conditional_expression", "boolean_operator", "lambda", "generator_expression"}
+    | {"list_comprehension", "dictionary_comprehension", "set_comprehension", "assert_statement"}
+)
+_LEAVING = frozenset({"return_statement", "raise_statement", "continue_statement"}) | {
+    "break_statement"
+}
 _DEEP = 600  # values looked at for one sum
 
 
@@ -68,9 +76,48 @@ def _residual(facts: PythonFacts, graph: Graph, norm: Norm) -> ResidualNorm | No
 
 
 def _in_one_block(facts: PythonFacts, added: Node, normed: Node) -> bool:
-    """Whether the norm always follows the sum: under an `if` it may be a post-norm, the sum's end."""
+    """Whether the norm always follows the sum: under an `if` it may be a post-norm, the sum's end,
+    and where it does not run, its parameters may not even be there."""
     one, two = facts.names.statement(added), facts.names.statement(normed)
-    return one.parent == two.parent and one.end_byte <= two.start_byte
+    if one.parent != two.parent or one.end_byte > two.start_byte:
+        return False
+    at = normed
+    while at != two and at.parent is not None:
+        at = at.parent
+        if at.type in _LAZY:
+            return False
+    following = one.next_named_sibling
+    while following is not None and following != two:
+        if _leaves(following):
+            return False
+        following = following.next_named_sibling
+    return True
+
+
+def _leaves(statement: Node) -> bool:
+    """Whether what follows a statement may not run."""
+    stack = [statement]
+    while stack:
+        at = stack.pop()
+        if at.type in _LEAVING:
+            return True
+        stack.extend(at.named_children)
+    return False
+
+
+def written_later(graph: Graph, value: Value) -> bool:
+    """Whether a value's memory is written once it is made: no backward may keep it then."""
+    for use in graph.uses(value):
+        node = use.user.node if use.user is not None else None
+        if node is None:
+            continue
+        if node.type == "augmented_assignment":
+            return True
+        called = node.child_by_field_name("function") if node.type == "call" else None
+        name = called.child_by_field_name("attribute") if called is not None else None
+        if name is not None and (name.text or b"").endswith(b"_"):
+            return True
+    return False
 
 
 def _is_kept(graph: Graph, norm: Norm) -> bool:
