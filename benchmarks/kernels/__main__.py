@@ -133,7 +133,7 @@ def machine(only: list[str]) -> dict[str, Any]:
     options = f" --only {' '.join(only)}" if only else ""
     return {
         "device": torch.cuda.get_device_name(),
-        "driver": driver,
+        "driver": driver.partition("\n")[0],  # a line for each GPU
         "torch": torch.__version__,
         "triton": _version("triton"),
         "liger": _version("liger-kernel"),

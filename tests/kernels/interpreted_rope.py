@@ -86,6 +86,15 @@ def test_layouts_of_tokens_and_tables(form: Form) -> None:
     check(torch.randn(8).expand(3, 5, 8), None, *tables_of(5, 8, form, torch.float32), form)
 
 
+@forms
+@pytest.mark.parametrize(("heads", "kv_heads"), [(5, 5), (40, 8), (6, 1)])
+def test_heads_of_a_token_share_a_row_of_the_tables(form: Form, heads: int, kv_heads: int) -> None:
+    q, k = torch.randn(2, 3, heads, 136), torch.randn(2, 3, kv_heads, 136)
+    cos, sin = (t[None, :, None] for t in tables_of(3, 128, form, torch.float32))
+    check(q, k, cos, sin, form)
+    check(q.transpose(1, 2), k.transpose(1, 2), cos.transpose(1, 2), sin.transpose(1, 2), form)
+
+
 @pytest.mark.parametrize("shape", [(8,), (0, 8), (1, 8), (199, 8)])
 def test_numbers_of_rows(shape: tuple[int, ...]) -> None:
     x, form = torch.randn(shape), FORMS[0]

@@ -8,6 +8,7 @@ pytest.importorskip("triton", reason="no Triton here")
 
 from cudalint.kernels._blocks import next_power_of_two
 from cudalint.kernels._rope import launches, triton_kernels
+from cudalint.kernels._rows import Rows
 from tests.kernels.ahead_of_time import Compiled, assert_fits, specialised
 
 FORMS = [(interleaved, half_table) for interleaved in (False, True) for half_table in (False, True)]
@@ -16,14 +17,18 @@ forms = pytest.mark.parametrize(("interleaved", "half_table"), FORMS)
 
 def compiled(
     width: int, rotary: int, interleaved: bool, half_table: bool, dtype: str, arch: int,
-    signature: str = "aligned", levels: int = 1, backward: bool = False,
+    signature: str = "aligned", levels: int = 1, backward: bool = False, heads: int = 0,
 ) -> Compiled:  # fmt: skip
     half, rest = rotary // 2, width - rotary
     block_half, block_rest = next_power_of_two(half), next_power_of_two(rest)
+    rows = Rows(levels, (64, heads), (0,) * 12)
+    tile = launches.tile(rows, 4096 * heads, block_half)
+    assert tile.shared == (heads > 0)
     constants: dict[str, object] = {
         "INTERLEAVED": interleaved, "HALF_TABLE": half_table, "BACKWARD": backward, "PAIR": True,
         "Q_LEVELS": levels, "K_LEVELS": levels, "HALF": half, "Q_REST": rest, "K_REST": rest,
-        "BLOCK_ROWS": launches.tile_rows(block_half), "BLOCK_HALF": block_half,
+        "Q_SHARED": tile.shared, "K_SHARED": tile.shared, "Q_BLOCK_ROWS": tile.rows,
+        "K_BLOCK_ROWS": tile.rows, "WIDE": False, "BLOCK_HALF": block_half,
         "Q_BLOCK_REST": block_rest, "K_BLOCK_REST": block_rest,
     }  # fmt: skip
     return specialised(
@@ -35,11 +40,13 @@ def compiled(
 
 @forms
 @pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
-@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize(("backward", "heads"), [(False, 0), (False, 32), (True, 32)])
 def test_aligned_rows_move_16_bytes_and_spill_nothing(
-    interleaved: bool, half_table: bool, dtype: str, backward: bool
+    interleaved: bool, half_table: bool, dtype: str, backward: bool, heads: int
 ) -> None:
-    result = compiled(128, 128, interleaved, half_table, dtype, 90, levels=2, backward=backward)
+    result = compiled(
+        128, 128, interleaved, half_table, dtype, 90, levels=2, backward=backward, heads=heads
+    )
     assert_fits(result, 90)
     assert 16 in result.accesses("ld")
     assert result.accesses("st") == {16}
@@ -63,4 +70,6 @@ def test_other_architectures(arch: int) -> None:
 @pytest.mark.parametrize("signature", ["unaligned", "ones"])
 @pytest.mark.parametrize(("interleaved", "half_table"), [FORMS[0], FORMS[3]])
 def test_other_strides(signature: str, interleaved: bool, half_table: bool) -> None:
-    assert_fits(compiled(128, 64, interleaved, half_table, "bf16", 90, signature, 3), 90)
+    for heads in (0, 12):
+        result = compiled(128, 64, interleaved, half_table, "bf16", 90, signature, 3, heads=heads)
+        assert_fits(result, 90)

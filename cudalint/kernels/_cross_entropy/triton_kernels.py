@@ -237,9 +237,9 @@ def backward(
 ):
     """Element by element; dx may be x itself. Rows that are ignored are not read."""
     PRECISE: tl.constexpr = x_ptr.dtype.element_ty == tl.float32
-    number = tl.program_id(0).to(tl.int64)
-    row = number // col_blocks * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-    col = number % col_blocks * BLOCK_COLS + tl.arange(0, BLOCK_COLS)[None, :]
+    number = tl.program_id(0)  # divided in 32 bits: 64 take as long as all the rest
+    row = (number // col_blocks).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+    col = (number % col_blocks).to(tl.int64) * BLOCK_COLS + tl.arange(0, BLOCK_COLS)[None, :]
     inside = row < rows
     target_at = row_offset(row, size1, size2, ts0, ts1, ts2, LEVELS)
     target = tl.load(target_ptr + target_at, mask=inside, other=0).to(tl.int64)

@@ -66,9 +66,9 @@ def forward(
     BLOCK_COLS: tl.constexpr,
 ):
     PRECISE: tl.constexpr = y_ptr.dtype.element_ty == tl.float32
-    number = tl.program_id(0).to(tl.int64)
-    row = number // col_blocks * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-    col = number % col_blocks * BLOCK_COLS + tl.arange(0, BLOCK_COLS)[None, :]
+    number = tl.program_id(0)  # divided in 32 bits: 64 take as long as all the rest
+    row = (number // col_blocks).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+    col = (number % col_blocks).to(tl.int64) * BLOCK_COLS + tl.arange(0, BLOCK_COLS)[None, :]
     mask = (row < rows)[:, None] & (col < cols)  # [BLOCK_ROWS, BLOCK_COLS]
     gate_at = row_offset(row, size1, size2, gs0, gs1, gs2, LEVELS)[:, None] + col
     up_at = row_offset(row, size1, size2, us0, us1, us2, LEVELS)[:, None] + col
@@ -114,9 +114,9 @@ def backward(
     BLOCK_COLS: tl.constexpr,
 ):
     PRECISE: tl.constexpr = dy_ptr.dtype.element_ty == tl.float32
-    number = tl.program_id(0).to(tl.int64)
-    row = number // col_blocks * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-    col = number % col_blocks * BLOCK_COLS + tl.arange(0, BLOCK_COLS)[None, :]
+    number = tl.program_id(0)  # divided in 32 bits: 64 take as long as all the rest
+    row = (number // col_blocks).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+    col = (number % col_blocks).to(tl.int64) * BLOCK_COLS + tl.arange(0, BLOCK_COLS)[None, :]
     mask = (row < rows)[:, None] & (col < cols)  # [BLOCK_ROWS, BLOCK_COLS]
     dy_at = row_offset(row, size1, size2, ds0, ds1, ds2, LEVELS)[:, None] + col
     gate_at = row_offset(row, size1, size2, gs0, gs1, gs2, LEVELS)[:, None] + col

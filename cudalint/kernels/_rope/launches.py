@@ -19,6 +19,9 @@ _known: dict[tuple[object, ...], Prepared] = {}
 
 TILE = 2048
 
+# Rows that are counted in 32 bits, a tile past the last included.
+MOST_NARROW = 2**31 - 2**16
+
 
 def warps(aligned: bool) -> int:
     """Rows that no vector fits are loaded number by number, whose addresses take registers."""
@@ -87,27 +90,43 @@ def _prepare(
     aligned = all([stride % 8 == 0 for stride in (*q_rows.strides, *k_rows.strides)])
     rests = [x.shape[-1] - 2 * half for x in (q, other)]
     block_half = next_power_of_two(half)
-    block_rows = tile_rows(block_half)
     counts = [shape_as_rows(x)[0] for x in (q, other)]
-    blocks = [-(-count // block_rows) for count in counts]
+    tiles = (tile(q_rows, counts[0], block_half), tile(k_rows, counts[1], block_half))
     return _turn.prepare(
-        blocks[0] + (0 if k is None else blocks[1]),
+        tiles[0].blocks + (0 if k is None else tiles[1].blocks),
         (q, other, cos, sin, q_out, k_out),
         (
-            blocks[0], cos.stride(-1), sin.stride(-1),
+            tiles[0].blocks, cos.stride(-1), sin.stride(-1),
             counts[0], *q_rows.sizes, *q_rows.strides, counts[1], *k_rows.sizes, *k_rows.strides,
         ),
         (
-            form.interleaved, form.half_table, backward, k is not None, q_rows.levels,
-            k_rows.levels, half, *rests, block_rows, block_half,
+            form.interleaved, form.half_table, backward, k is not None,
+            max(counts) >= MOST_NARROW, q_rows.levels,
+            k_rows.levels, *[t.shared for t in tiles], half, *rests, *[t.rows for t in tiles],
+            block_half,
             *[next_power_of_two(rest) for rest in rests],
         ),
         warps(aligned),
     )  # fmt: skip
 
 
-def tile_rows(block_half: int) -> int:
-    return max(TILE // (2 * block_half), 1)
+class Tile(NamedTuple):
+    """`shared`: its rows are heads of one token, which share a row of the tables."""
+
+    shared: bool
+    rows: int
+    blocks: int
+
+
+def tile(rows: Rows, count: int, block_half: int) -> Tile:
+    """The tile for `count` rows that are stepped through as `rows`."""
+    most = max(TILE // (2 * block_half), 1)
+    heads = rows.sizes[1]
+    cos_step, sin_step = rows.strides[5], rows.strides[8]
+    if rows.levels > 1 and cos_step == sin_step == 0 and heads >= 4:
+        size = min(next_power_of_two(heads), 2 * most)
+        return Tile(True, size, count // heads * -(-heads // size))
+    return Tile(False, most, -(-count // most))
 
 
 def _rows(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor) -> Rows | None:

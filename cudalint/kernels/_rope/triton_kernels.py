@@ -76,31 +76,50 @@ def _turn_rows(
     cos_step,
     sin_step,
     LEVELS: tl.constexpr,
+    SHARED: tl.constexpr,
     INTERLEAVED: tl.constexpr,
     HALF_TABLE: tl.constexpr,
     BACKWARD: tl.constexpr,
+    WIDE: tl.constexpr,
     HALF: tl.constexpr,
     REST: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_HALF: tl.constexpr,
     BLOCK_REST: tl.constexpr,
 ):
-    row = number.to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-    mask = (row < rows)[:, None]
-    x_at = x_ptr + row_offset(row, size1, size2, xs0, xs1, xs2, LEVELS)[:, None]
-    cos_at = cos_ptr + row_offset(row, size1, size2, cs0, cs1, cs2, LEVELS)[:, None]
-    sin_at = sin_ptr + row_offset(row, size1, size2, ss0, ss1, ss2, LEVELS)[:, None]
-    y_at = y_ptr + row_offset(row, size1, size2, ys0, ys1, ys2, LEVELS)[:, None]
+    if SHARED:
+        # the rows are heads of one token: its row of the tables is read once for all of them
+        blocks = tl.cdiv(size2, BLOCK_ROWS)
+        token = number // blocks
+        head = (number - token * blocks) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+        mask = (head < size2)[:, None]
+        head = head.to(tl.int64)[:, None]
+        x_at = x_ptr + row_offset(token, 1, size1, 0, xs0, xs1, 2) + head * xs2
+        y_at = y_ptr + row_offset(token, 1, size1, 0, ys0, ys1, 2) + head * ys2
+        one = tl.zeros((1, 1), tl.int64)
+        cos_at = cos_ptr + row_offset(token, 1, size1, 0, cs0, cs1, 2) + one
+        sin_at = sin_ptr + row_offset(token, 1, size1, 0, ss0, ss1, 2) + one
+        table_mask = one == 0
+    else:
+        if WIDE:
+            number = number.to(tl.int64)
+        row = number * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+        mask = (row < rows)[:, None]
+        x_at = x_ptr + row_offset(row, size1, size2, xs0, xs1, xs2, LEVELS)[:, None]
+        cos_at = cos_ptr + row_offset(row, size1, size2, cs0, cs1, cs2, LEVELS)[:, None]
+        sin_at = sin_ptr + row_offset(row, size1, size2, ss0, ss1, ss2, LEVELS)[:, None]
+        y_at = y_ptr + row_offset(row, size1, size2, ys0, ys1, ys2, LEVELS)[:, None]
+        table_mask = mask
     x1, x2 = _load_pairs(x_at, 1, mask, INTERLEAVED, HALF, BLOCK_HALF)
     if HALF_TABLE:
         col = tl.arange(0, BLOCK_HALF)[None, :]
-        inside = mask & (col < HALF)
+        inside = table_mask & (col < HALF)
         c1 = tl.load(cos_at + col * cos_step, mask=inside, other=0.0).to(tl.float32)
         s1 = tl.load(sin_at + col * sin_step, mask=inside, other=0.0).to(tl.float32)
         c2, s2 = c1, s1
     else:
-        c1, c2 = _load_pairs(cos_at, cos_step, mask, INTERLEAVED, HALF, BLOCK_HALF)
-        s1, s2 = _load_pairs(sin_at, sin_step, mask, INTERLEAVED, HALF, BLOCK_HALF)
+        c1, c2 = _load_pairs(cos_at, cos_step, table_mask, INTERLEAVED, HALF, BLOCK_HALF)
+        s1, s2 = _load_pairs(sin_at, sin_step, table_mask, INTERLEAVED, HALF, BLOCK_HALF)
     if BACKWARD:
         y1, y2 = x1 * c1 + x2 * s2, x2 * c2 - x1 * s1
     else:
@@ -158,12 +177,16 @@ def turn(
     HALF_TABLE: tl.constexpr,
     BACKWARD: tl.constexpr,
     PAIR: tl.constexpr,
+    WIDE: tl.constexpr,
     Q_LEVELS: tl.constexpr,
     K_LEVELS: tl.constexpr,
+    Q_SHARED: tl.constexpr,
+    K_SHARED: tl.constexpr,
     HALF: tl.constexpr,
     Q_REST: tl.constexpr,
     K_REST: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr,
+    Q_BLOCK_ROWS: tl.constexpr,
+    K_BLOCK_ROWS: tl.constexpr,
     BLOCK_HALF: tl.constexpr,
     Q_BLOCK_REST: tl.constexpr,
     K_BLOCK_REST: tl.constexpr,
@@ -177,13 +200,13 @@ def turn(
         _turn_rows(
             q_ptr, cos_ptr, sin_ptr, q_out_ptr, number, q_rows, q_size1, q_size2,
             q_xs0, q_xs1, q_xs2, q_cs0, q_cs1, q_cs2, q_ss0, q_ss1, q_ss2, q_ys0, q_ys1, q_ys2,
-            cos_step, sin_step, Q_LEVELS, INTERLEAVED, HALF_TABLE, BACKWARD, HALF, Q_REST,
-            BLOCK_ROWS, BLOCK_HALF, Q_BLOCK_REST,
+            cos_step, sin_step, Q_LEVELS, Q_SHARED, INTERLEAVED, HALF_TABLE, BACKWARD, WIDE, HALF, Q_REST,
+            Q_BLOCK_ROWS, BLOCK_HALF, Q_BLOCK_REST,
         )  # fmt: skip
     else:
         _turn_rows(
             k_ptr, cos_ptr, sin_ptr, k_out_ptr, number - q_blocks, k_rows, k_size1, k_size2,
             k_xs0, k_xs1, k_xs2, k_cs0, k_cs1, k_cs2, k_ss0, k_ss1, k_ss2, k_ys0, k_ys1, k_ys2,
-            cos_step, sin_step, K_LEVELS, INTERLEAVED, HALF_TABLE, BACKWARD, HALF, K_REST,
-            BLOCK_ROWS, BLOCK_HALF, K_BLOCK_REST,
+            cos_step, sin_step, K_LEVELS, K_SHARED, INTERLEAVED, HALF_TABLE, BACKWARD, WIDE, HALF, K_REST,
+            K_BLOCK_ROWS, BLOCK_HALF, K_BLOCK_REST,
         )  # fmt: skip
