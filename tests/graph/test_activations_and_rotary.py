@@ -309,7 +309,7 @@ PROGRAMS = [
             torch.manual_seed(1)
             return noisy(y) * F.silu(noisy(x))
         """,
-        stays=("noisy(y) * F.silu(noisy(x))",),
+        goes=("swiglu(up=noisy(y), gate=noisy(x))",),
     ),
     _program(
         "a draw between gate and product",

@@ -79,16 +79,21 @@ def _form(found: Gated) -> list[str]:
 
 def _swaps(graph: Graph, found: Gated, expression: Node) -> bool:
     """Whether two operands that act would be computed in another order."""
-    one, two = found.up.node, found.gate.node
+    one, two = _place(graph, found.up), _place(graph, found.gate)
     if one is None or two is None or one.start_byte > two.start_byte:
         return False
     inside = [n.start_byte >= expression.start_byte for n in (one, two)]
     return all(inside) and _acts(graph, one) and _acts(graph, two)
 
 
+def _place(graph: Graph, value: Value) -> Node | None:
+    """The expression of a value in the graph's own function: of a helper's value the call."""
+    return value.node if value.body == graph.function else value.site
+
+
 def _acts(graph: Graph, node: Node) -> bool:
-    nodes = [value.node for value in graph.of(*_ACTS)]
-    return any(n is not None and node.start_byte <= n.start_byte < node.end_byte for n in nodes)
+    places = [_place(graph, value) for value in graph.of(*_ACTS)]
+    return any(n is not None and node.start_byte <= n.start_byte < node.end_byte for n in places)
 
 
 def _of_one_width(facts: PythonFacts, found: Gated) -> bool:
