@@ -230,18 +230,17 @@ def test_nothing_of_torchs_attention_runs_in_processors(monkeypatch: pytest.Monk
         assert len(calls) == len(patched.swapped) == 4
 
 
-@pytest.mark.parametrize("make", [llama, gemma], ids=lambda make: make.__name__)
-def test_generation_with_the_models_own_cache(make: Callable[[], Case]) -> None:
-    """Prompts padded on the left, then a token at a time; gemma's caches slide."""
-    case = made(make)
+def test_generation_with_the_models_own_cache() -> None:
+    """Prompts padded on the left, then a token at a time, with caches that slide."""
+    case = made(gemma)
     model: Any = case.model
     prompt = {name: case.arguments[name] for name in ("input_ids", "attention_mask")}
-    options = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
+    options = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None}
     for kind in (None, "static"):
         before = model.generate(**prompt, **options, cache_implementation=kind)
         with patch(model, ALL):
             ours = model.generate(**prompt, **options, cache_implementation=kind)
-        assert torch.equal(ours, before) and ours.shape == (2, 15)
+        assert torch.equal(ours, before) and ours.shape == (2, 13)
 
 
 @pytest.mark.parametrize("make", [llama, gemma, video], ids=lambda make: make.__name__)
@@ -451,10 +450,9 @@ def test_patching_twice_changes_nothing_more() -> None:
     assert_same(run(case), before)
 
 
-@pytest.mark.parametrize("make", [llama, video], ids=lambda make: make.__name__)
-def test_compiled_in_one_graph(make: Callable[[], Case]) -> None:
+def test_compiled_in_one_graph() -> None:
     torch._dynamo.reset()
-    case = made(make)
+    case = made(video)
     with patch(case.model, ALL), torch.no_grad():
         compiled = torch.compile(case.model, fullgraph=True, backend="eager")
         ours, theirs = (model(**case.arguments)[0] for model in (compiled, case.model))
