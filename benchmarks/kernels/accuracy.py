@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.kernels import by_hand
+from benchmarks.kernels import by_hand, norms
 from cudalint.kernels import attention, cross_entropy, geglu, rms_norm, rope, softmax, swiglu
 from cudalint.kernels._attention import reference as attention_reference
 from cudalint.kernels._attention.reference import Options
@@ -22,7 +22,13 @@ from cudalint.kernels._rope.reference import Form
 from cudalint.kernels._softmax import reference as softmax_reference
 
 # The operation of `--only` that a function belongs to, where that is not its name.
-FAMILY = {"swiglu": "glu", "geglu": "glu"}
+FAMILY = {
+    "swiglu": "glu",
+    "geglu": "glu",
+    "add_rms_norm": "add_norm",
+    "ada_layer_norm": "adaptive_norm",
+    "gated_residual_ada_layer_norm": "adaptive_norm",
+}
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 CAUSAL = Options(None, 0.0, True, None, False, None, None, None, None, None, "top-left")
@@ -36,7 +42,7 @@ def rows(only: list[str]) -> Iterator[dict[str, object]]:
         for dtype in DTYPES:
             operands = [torch.randn(shape, device="cuda").to(dtype) for shape in shapes]
             errors = _errors(ours, fair, hand, operands)
-            for what, by in zip(("output", "d1", "d2", "d3"), errors, strict=False):
+            for what, by in zip(("output", *(f"d{i}" for i in range(1, 6))), errors, strict=False):
                 yield {"operation": name, "dtype": str(dtype).removeprefix("torch."),
                        "of": what} | by  # fmt: skip
 
@@ -50,7 +56,7 @@ def _operations() -> dict[str, tuple[Any, Any, Any, list[tuple[int, ...]]]]:
     target = torch.randint(0, 32000, (512,), device="cuda")
     losses = Losses(-100, 0.0, "none", None, 0.0)
 
-    return {
+    return norms.accuracies() | {
         "swiglu 512×4096": (
             swiglu, lambda gate, up: glu_reference.glu(gate, up, "silu"), by_hand.swiglu,
             [(512, 4096)] * 2,
