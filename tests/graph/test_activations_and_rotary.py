@@ -263,6 +263,23 @@ PROGRAMS = [
         stays=("out[..., 0::2] = x1\n",),
     ),
     _program(
+        "tables that are counted, the sines first",
+        """
+        def counted(table):
+            LOG.append(1)
+            return table * len(LOG)
+
+        def turn(x):
+            cos, sin = COS, SIN
+            return rotate_half(x) * counted(sin) + x * counted(cos)
+
+        def run(x, y):
+            LOG.clear()
+            return turn(x)
+        """,
+        stays=("rotate_half(x) * counted(sin)",),
+    ),
+    _program(
         "gate and up of one chunk, the gate changed",
         """
         def run(x, y):

@@ -5,22 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.gated import Gated
-from cudalint.facts.graph.tables import DRAWING
 from cudalint.facts.graph.values import META
 from cudalint.fixes.fusion._kernels import Kernel, kernel
+from cudalint.fixes.fusion._order import swaps
 from cudalint.fixes.fusion._plan import patched, planned
 from cudalint.fixes.fusion._write import call
 from cudalint.model import Finding, Patch, Plan, Refusal
 
 if TYPE_CHECKING:
-    from tree_sitter import Node
-
     from cudalint.facts.graph.render import Renderer
-    from cudalint.facts.graph.values import Graph, Value
+    from cudalint.facts.graph.values import Value
     from cudalint.facts.python import PythonFacts
-
-# What may act, or draw random numbers, when it is computed: its order is kept.
-_ACTS = DRAWING | {"call", "module", "unknown", "random", "dropout", "opaque", "index_put"}
 
 
 def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
@@ -68,32 +63,13 @@ def _packed(target: Kernel, found: Gated, render: Renderer) -> str:
 def _apart(target: Kernel, found: Gated, render: Renderer) -> str:
     gate, up = render.text(found.gate), render.text(found.up)
     given = [gate, up]
-    if _swaps(render.graph, found, render.expression):
+    if swaps(render, found.gate, found.up):
         given = [f"up={up}", f"gate={gate}"]  # computed in the order that they stand in
     return call(render.facts, render.expression, target.spelling, [*given, *_form(found)])
 
 
 def _form(found: Gated) -> list[str]:
     return ['approximate="tanh"'] if found.approximate == "tanh" else []
-
-
-def _swaps(graph: Graph, found: Gated, expression: Node) -> bool:
-    """Whether two operands that act would be computed in another order."""
-    one, two = _place(graph, found.up), _place(graph, found.gate)
-    if one is None or two is None or one.start_byte > two.start_byte:
-        return False
-    inside = [n.start_byte >= expression.start_byte for n in (one, two)]
-    return all(inside) and _acts(graph, one) and _acts(graph, two)
-
-
-def _place(graph: Graph, value: Value) -> Node | None:
-    """The expression of a value in the graph's own function: of a helper's value the call."""
-    return value.node if value.body == graph.function else value.site
-
-
-def _acts(graph: Graph, node: Node) -> bool:
-    places = [_place(graph, value) for value in graph.of(*_ACTS)]
-    return any(n is not None and node.start_byte <= n.start_byte < node.end_byte for n in places)
 
 
 def _of_one_width(facts: PythonFacts, found: Gated) -> bool:

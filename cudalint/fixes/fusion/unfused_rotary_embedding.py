@@ -12,6 +12,7 @@ from cudalint.facts.graph.pool import is_number, number
 from cudalint.facts.graph.unfit import Unfit
 from cudalint.facts.graph.values import META, Use
 from cudalint.fixes.fusion._kernels import Kernel, kernel
+from cudalint.fixes.fusion._order import swaps
 from cudalint.fixes.fusion._plan import patched, planned
 from cudalint.fixes.fusion._write import call
 from cudalint.model import Finding, Patch, Plan, Refusal
@@ -144,6 +145,8 @@ def _tables(tables: Tables, render: Renderer) -> list[str]:
     if tables.form == "complex":
         angles = render.atom(tables.cos[0])
         return [f"{angles}.real", f"{angles}.imag"]
+    if any(swaps(render, cos, sin) for cos in tables.cos for sin in tables.sin):
+        raise Unfit("the tables would be computed in another order")
     sin = _product(tables.sin, render)
     if tables.opposite:
         sin = f"-{render.atom(tables.sin[0]) if len(tables.sin) == 1 else f'({sin})'}"
