@@ -18,6 +18,7 @@ forms = pytest.mark.parametrize(("interleaved", "half_table"), FORMS)
 def compiled(
     width: int, rotary: int, interleaved: bool, half_table: bool, dtype: str, arch: int,
     signature: str = "aligned", levels: int = 1, backward: bool = False, heads: int = 0,
+    wide: bool = False,
 ) -> Compiled:  # fmt: skip
     half, rest = rotary // 2, width - rotary
     block_half, block_rest = next_power_of_two(half), next_power_of_two(rest)
@@ -28,7 +29,7 @@ def compiled(
         "INTERLEAVED": interleaved, "HALF_TABLE": half_table, "BACKWARD": backward, "PAIR": True,
         "Q_LEVELS": levels, "K_LEVELS": levels, "HALF": half, "Q_REST": rest, "K_REST": rest,
         "Q_SHARED": tile.shared, "K_SHARED": tile.shared, "Q_BLOCK_ROWS": tile.rows,
-        "K_BLOCK_ROWS": tile.rows, "WIDE": False, "BLOCK_HALF": block_half,
+        "K_BLOCK_ROWS": tile.rows, "WIDE": wide, "BLOCK_HALF": block_half,
         "Q_BLOCK_REST": block_rest, "K_BLOCK_REST": block_rest,
     }  # fmt: skip
     return specialised(
@@ -73,3 +74,7 @@ def test_other_strides(signature: str, interleaved: bool, half_table: bool) -> N
     for heads in (0, 12):
         result = compiled(128, 64, interleaved, half_table, "bf16", 90, signature, 3, heads=heads)
         assert_fits(result, 90)
+
+
+def test_more_rows_than_32_bits_count() -> None:
+    assert_fits(compiled(128, 128, False, False, "bf16", 90, levels=3, wide=True), 90)
