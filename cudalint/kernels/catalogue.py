@@ -192,6 +192,7 @@ _KERNELS = (
             _LONG_ROWS,
             ("class weights", "the reference"),
             ("probabilities as targets", "the reference"),
+            ("a single class", "the reference: its loss is 0, a kernel would give its rounding"),
         ),
     ),
     KernelInfo(

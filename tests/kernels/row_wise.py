@@ -33,8 +33,9 @@ def _tables(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     half = cos.shape[-1]
-    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
-    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)
+    wide, c, s = x.float(), cos.float(), sin.float()
+    first, second, rest = wide[..., :half], wide[..., half : 2 * half], wide[..., 2 * half :]
+    return torch.cat((first * c - second * s, second * c + first * s, rest), dim=-1).to(x.dtype)
 
 
 def _classes(x: Tensor) -> Tensor:

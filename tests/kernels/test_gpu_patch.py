@@ -34,7 +34,12 @@ def test_error_law(make: Callable[[], Case], dtype: torch.dtype) -> None:
     assert torch.equal(fair, logits(case, model))
     # in float64 the modules' own norms still narrow to float32
     factor = 4.0 if dtype == torch.float32 else 2.0
-    assert_allowed(ours, fair, logits(case, model.double()), factor)
+    exact = logits(case, model.double())
+    if bool(exact.isfinite().all()):
+        assert_allowed(ours, fair, exact, factor)
+    else:  # Gemma 2's own attention in float64, where windows and padding leave a query no key
+        close = 2e-5 if dtype == torch.float32 else 5e-2
+        torch.testing.assert_close(ours, fair, rtol=close, atol=close)
 
 
 def test_kernels_of_ours_run() -> None:

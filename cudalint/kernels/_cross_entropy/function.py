@@ -100,6 +100,6 @@ def _without_gradient(logits: Tensor, target: Tensor, *options: Any) -> Tensor:
 
 
 def _kernel_takes(logits: Tensor, target: Tensor, weight: Tensor | None) -> bool:
-    if not kernel_runs(logits) or logits.shape[-1] > MOST_COLUMNS:
-        return False
+    if not kernel_runs(logits) or not 1 < logits.shape[-1] <= MOST_COLUMNS:
+        return False  # a single class has no loss: what a kernel gives is its rounding
     return weight is None and not target.is_floating_point()

@@ -63,7 +63,7 @@ def rows_forward(logits: Tensor, target: Tensor, options: Options) -> tuple[Tens
 def reduced(losses: Tensor, target: Tensor, options: Options) -> tuple[Tensor, Tensor]:
     """The loss and what a row counts for in it."""
     if options.reduction == "none":
-        return losses, torch.empty((), dtype=torch.float32, device=losses.device)
+        return losses, torch.ones((), dtype=torch.float32, device=losses.device)
     rows = None
     if 0 < losses.numel() <= MOST_ROWS_REDUCED:
         rows = rows_of(target.unsqueeze(-1))
