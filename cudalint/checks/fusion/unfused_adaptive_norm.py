@@ -46,7 +46,8 @@ the project asked for `cudalint.kernels` (`kernel-source` is set, or it is a dep
 otherwise: the weight and the epsilon of a submodule are read from it and the submodule is no longer
 called, so hooks on it do not run; results differ by the roundings that are left out. Not rewritten
 where the norm's result is used elsewhere, or where its class is not of the file. A gated residual
-becomes `gated_residual(x, y, gate)`, unsafe, because that x and y have one shape is not seen.
+becomes `gated_residual(x, y, gate)`, unsafe, because that x and y have one shape is not seen. A scale of
+two dims means one row a sample to the fused function; code that means one row a token writes three.
 
 ## References
 
