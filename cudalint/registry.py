@@ -153,6 +153,8 @@ PLACED = (
 RUNS = (b"__main__", Rare((), rb"^(?:for|while|with|if)\b|^[A-Za-z_][\w.]*\("))
 # `torch.cuda.amp`, by whatever name `torch.cuda` goes.
 AMP = (*(b"cuda.amp", b"cpu.amp", b"cuda import", b"cpu import"), *(b"cuda as ", b"cpu as "))
+# A row that gives a name a sum, or what goes on in the next row.
+SUMMED = (Rare((), rb"^[ \t]+\w+ ?(?:\+=|=[^=\n][^\n]*(?:\+|add\(|\($))"),)
 # Weights in integers: their dtype, else their name.
 NARROW = (
     *(b"int8", b"int4", b"int32", b"CharTensor", b"ByteTensor"),
@@ -195,7 +197,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF003", "hand-written-softmax", True, PY, (TORCH,), "safe", within=(EXP, (b"max", b"logsumexp"), (b"sum",))),
     Rule("CUF004", "hand-written-rms-norm", True, PY, (TORCH,), "safe", within=(ROOT, MEAN, SQUARE)),
     Rule("CUF005", "hand-written-layer-norm", True, PY, (TORCH,), "safe", within=(ROOT, (b"var", b"mean", b"sum("))),
-    Rule("CUF006", "unfused-residual-norm", True, PY, (TORCH,), "unsafe", within=((b"Norm(", b"norm(", b"Norm"), (b" + ", b"+=", b"+"))),
+    Rule("CUF006", "unfused-residual-norm", True, PY, (TORCH,), "unsafe", within=((b"Norm", b"norm("), SUMMED)),
     Rule("CUF007", "hand-written-gelu", True, PY, (TORCH,), "safe", within=(CURVES, (b"*", b".mul", b"multiply"))),
     Rule("CUF008", "unfused-gated-activation", True, PY, (TORCH,), "safe", within=(UNITS, (b"*", b".mul", b"multiply"))),
     Rule("CUF009", "unfused-rotary-embedding", True, PY, (TORCH, JOINED), "safe", within=((b"cos", b"as_complex"), (b"sin", b"as_complex"))),

@@ -18,7 +18,6 @@ from tests.cli.conftest import Lint
         (["check", "--output-format=junit"], "is not one of"),
         (["check", "--jobs=0"], "0 is not in the range"),
         (["server"], "No such command 'server'"),
-        (["vendor", "softmax"], "No such command 'vendor'"),
         (["check", "--select=CUS0O1"], "did you mean `CUS001` (item-in-step-loop)?"),
         (["check", "--ignore=unpinned-dataloder"], "did you mean `unpinned-dataloader` (CUD001)?"),
         (["check", "--fixable=XYZ"], "unknown rule selector `XYZ` in `fixable`"),
