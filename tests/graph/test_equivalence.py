@@ -151,19 +151,27 @@ BODIES = {
 }
 
 
+# Programs whose own tensors are float32: in bfloat16 they raise, or give float32, before any fix.
+FLOAT32 = {"additive mask", "added triangle", "baddbmm", "linear layers in line"}
+
+
 def _computed(
-    text: str, shapes: tuple[tuple[int, ...], tuple[int, ...]], masked: bool
+    text: str,
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    masked: bool,
+    dtype: torch.dtype = torch.float32,
 ) -> list[torch.Tensor]:
     space: dict[str, object] = {}
     exec(compile(text, "program", "exec"), space)
     torch.manual_seed(0)
-    q = torch.randn(shapes[0], requires_grad=True)
-    k, v = (torch.randn(shapes[1], requires_grad=True) for _ in "kv")
+    narrow = torch.float32 if dtype == torch.float32 else torch.bfloat16
+    drawn = [torch.randn(s).to(narrow) for s in (shapes[0], shapes[1], shapes[1])]
+    q, k, v = (x.to(dtype).requires_grad_() for x in drawn)
     rows, columns = shapes[0][-2], shapes[1][-2]
     mask = torch.rand(shapes[0][0], 1, rows, columns) > 0.3
     mask[..., 0] = True
     results = []
-    some = {"mask": mask, "bias": torch.randn(rows, columns)}
+    some = {"mask": mask, "bias": torch.randn(rows, columns).to(narrow).to(dtype)}
     for given in (some,) if masked else (some, {}):
         results.append(space["attend"](q, k, v, **given))  # type: ignore[operator]
     sum(y.square().sum() for y in results).backward()
@@ -187,3 +195,19 @@ def test_a_rewritten_attention_computes_the_same(name: str, source: str) -> None
     assert len(before) == len(now)
     for a, c in zip(before, now, strict=True):
         torch.testing.assert_close(c, a, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(BODIES.keys() - FLOAT32))
+def test_a_rewritten_attention_computes_the_same_in_bfloat16(name: str) -> None:
+    """As near to the program in float64 as the program itself, twice over."""
+    shapes, body = BODIES[name]
+    text = HEADER + indent(body, "    ") + "\n"
+    after = fixed(text, ("CUF001",)).source.text.decode()
+    masked = "mask" in body and "is not None" not in body
+    before, now = (_computed(t, shapes, masked, torch.bfloat16) for t in (text, after))
+    wide = text.replace(".float()", ".double()")
+    exact = _computed(wide, shapes, masked, torch.float64)
+    for ours, theirs, true in zip(now, before, exact, strict=True):
+        assert ours.dtype == theirs.dtype
+        floor = 2 * torch.finfo(torch.bfloat16).eps * true.abs().max()
+        assert (ours - true).abs().max() <= 2 * (theirs - true).abs().max() + floor
