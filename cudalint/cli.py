@@ -11,9 +11,9 @@ import click
 
 from cudalint import __version__
 from cudalint.errors import UsageError
+from cudalint.formats import FORMATS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-FORMATS = ("full", "concise", "json", "github", "sarif")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 

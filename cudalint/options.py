@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, NamedTuple
 
+from cudalint.formats import FORMATS
 from cudalint.settings import EXCLUDE
-
-FORMATS = ("full", "concise", "json", "github", "sarif")
 
 
 class Option(NamedTuple):

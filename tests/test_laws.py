@@ -22,7 +22,7 @@ PACKAGE = ROOT / "cudalint"
 
 # Low to high: a module imports from its own layer and those below it, never from above.
 LAYERS = (
-    {"", "errors", "model", "rare"},
+    {"", "errors", "formats", "model", "rare"},
     {"registry"},  # names of rules only: checks and fixes are loaded by importlib when asked for
     {"gpus", "globs", "selection", "settings", "options", "config", "report"},
     {"read", "sieve", "conditionals", "blank", "parse", "package", "ignore", "discover"},

@@ -24,7 +24,7 @@ _RUNS = re.compile(rb"^(?:for|while|with|if)\b|^[A-Za-z_][\w.]*\(", re.MULTILINE
 _COMMAND = re.compile(rb"command|\bmain\b|\bapp\b|entrypoint|\bcli\b")
 # Methods that run without being named by whoever uses the class.
 _IMPLICIT = {"__init__", "__call__", "__enter__", "forward", "training_step", "__iter__"}
-_IMPORTS = ("import_statement", "import_from_statement", "future_import_statement")
+IMPORTS = ("import_statement", "import_from_statement", "future_import_statement")
 _MAY_BE_CUDA = ("cuda", "unknown")
 _CHOOSER = re.compile(r"self|arg|opt|cfg|conf|param|accel|fabric|trainer|flags", re.I)
 # They choose a precision by their own configuration.
@@ -134,7 +134,7 @@ class Programs:
         stack = list(body.named_children) if body is not None else []
         while stack:
             node = stack.pop()
-            if node.type in _IMPORTS:
+            if node.type in IMPORTS:
                 continue
             if node.type == "identifier":
                 found.add(self.facts.code(node))

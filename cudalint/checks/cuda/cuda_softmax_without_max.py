@@ -52,6 +52,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cudalint.facts.cuda import CudaFacts
+from cudalint.facts.cuda.evaluate import short
 from cudalint.facts.cuda.softmax import naive_softmaxes
 from cudalint.model import Finding, Span
 
@@ -63,12 +64,7 @@ def check(facts: CudaFacts) -> Iterator[Finding]:
         end = max(found.exponentials[-1].end_byte, last.end_byte)
         row = facts.source.row(last.start_byte) + 1
         message = (
-            f"No maximum is subtracted before `{_short(facts.code(first))}`, which line {row} "
+            f"No maximum is subtracted before `{short(facts.code(first))}`, which line {row} "
             "divides by its sum: large values overflow to NaN"
         )
         yield Finding("CUK002", Span(start, end), message, {"softmax": found})
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 40 else text[:39] + "…"

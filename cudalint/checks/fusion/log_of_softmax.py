@@ -60,9 +60,10 @@ from cudalint.facts.graph.patterns.candidates import Word, aliases, attributes, 
 from cudalint.facts.graph.patterns.deliberate import is_autograd_function
 from cudalint.facts.graph.patterns.lm_heads import heads
 from cudalint.facts.graph.patterns.log_softmaxes import Found, found_in
+from cudalint.facts.graph.patterns.spans import span_of
 from cudalint.facts.guards import is_guarded
 from cudalint.facts.python import PythonFacts
-from cudalint.model import Finding, Span
+from cudalint.model import Finding
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -98,7 +99,7 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
         graph = facts.graphs.of(function)
         projected = {head.loss.value.id for head in heads(facts, graph)}  # CUF011 has more to say
         for found in found_in(facts, graph):
-            span = _span(found, function)
+            span = span_of(found.result, found.consumed, function)
             if span is None or found.result.id in projected or not _is_wanted(facts, found):
                 continue
             yield Finding("CUF010", span, MESSAGES[found.form], {"found": found})
@@ -124,11 +125,3 @@ def _is_wanted(facts: PythonFacts, found: Found) -> bool:
     if found.form == "copy" and facts.settings.kernel_source == "torch":
         return False
     return found.result.node is not None and not is_guarded(facts, found.result.node)
-
-
-def _span(found: Found, function: Node) -> Span | None:
-    result = found.result.node
-    if result is None or found.result.body != function:
-        return None
-    nodes = [v.node for v in found.consumed.values() if v.node is not None and v.body == function]
-    return Span(min(node.start_byte for node in nodes), result.end_byte)

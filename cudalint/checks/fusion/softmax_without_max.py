@@ -56,11 +56,12 @@ from typing import TYPE_CHECKING
 from cudalint.facts.graph.patterns.candidates import aliases, functions
 from cudalint.facts.graph.patterns.deliberate import is_autograd_function
 from cudalint.facts.graph.patterns.softmaxes import HandSoftmax, unstable_softmaxes
+from cudalint.facts.graph.patterns.spans import span_of
 from cudalint.facts.python import PythonFacts
-from cudalint.model import Finding, Span
+from cudalint.model import Finding
 
 if TYPE_CHECKING:
-    from tree_sitter import Node
+    pass
 
 # Of tensors: neither Python's, NumPy's nor Triton's, and no log-sum-exp.
 EXP = re.compile(rb"exp(?<![a-z]exp)(?<!math\.exp)(?<!np\.exp)(?<!numpy\.exp)(?<!tl\.exp)_?\(")
@@ -71,18 +72,9 @@ QUOTIENT = (b"/", b"div", b"reciprocal")
 def check(facts: PythonFacts) -> Iterator[Finding]:
     for function in functions(facts, (EXP, *aliases(facts, b"exp")), SUM, QUOTIENT):
         for found in unstable_softmaxes(facts.graphs.of(function)):
-            span = _span(found, function)
+            span = span_of(found.result, found.consumed, function)
             if span is not None and not is_autograd_function(facts, function):
                 yield Finding("CUF002", span, _message(facts, found), {"softmax": found})
-
-
-def _span(found: HandSoftmax, function: Node) -> Span | None:
-    """From the exponential to the division."""
-    result = found.result.node
-    if result is None or found.result.body != function:
-        return None
-    nodes = [v.node for v in found.consumed.values() if v.node is not None and v.body == function]
-    return Span(min(node.start_byte for node in nodes), result.end_byte)
 
 
 def _message(facts: PythonFacts, found: HandSoftmax) -> str:

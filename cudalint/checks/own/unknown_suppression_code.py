@@ -9,12 +9,12 @@ It hides nothing: the finding that it was written for is reported all the same, 
 
 ## Example
 ```python
-loss.item()  # cudalint: ignore[CUS01O]
+loss.item()  # cudalint: ignore[CUS0O1]
 ```
 
 ## Use instead
 ```python
-loss.item()  # cudalint: ignore[CUS010]
+loss.item()  # cudalint: ignore[CUS001]
 ```
 
 ## Fix safety

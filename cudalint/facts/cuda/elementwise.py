@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cudalint.facts.cuda.affine import ALL_THREADS, GLOBAL_RANK
 from cudalint.facts.cuda.evaluate import arguments_of, text_of
 from cudalint.facts.cuda.functions import declared
+from cudalint.facts.flow import within
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -160,10 +161,6 @@ def _declared_type(name: str, declarations: list[Node]) -> str | None:
     return None
 
 
-def holds(outer: Node, inner: Node) -> bool:
-    return outer.start_byte <= inner.start_byte and inner.end_byte <= outer.end_byte
-
-
 def element(node: Node, base: str, index: str) -> Node | None:
     """The expression of an access to `base[index]`, the whole `__ldg(&base[index])` included."""
     spelled = re.sub(r"\s+", "", text_of(node))
@@ -197,7 +194,7 @@ def element_nodes(parts: Elementwise, arrays: set[str]) -> Iterator[tuple[Node, 
     for node in below(parts.body):
         if node.type not in ("subscript_expression", "call_expression"):
             continue
-        if any(holds(outer, node) for outer in taken):
+        if any(within(node, outer) for outer in taken):
             continue
         names = arguments_of(node) if node.type == "call_expression" else [node]
         base = re.match(r"[&(\s]*(\w+)", text_of(names[0])) if names else None

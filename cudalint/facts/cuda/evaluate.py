@@ -57,6 +57,12 @@ _METHODS = {
 }
 
 
+def short(text: str) -> str:
+    """A text in one row of at most 40 characters, for messages."""
+    text = " ".join(text.split())
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
 def text_of(node: Node) -> str:
     return (node.text or b"").decode("utf-8", "replace")
 

@@ -17,11 +17,11 @@ from cudalint.facts.cuda.elementwise import (
     element,
     element_nodes,
     form_of,
-    holds,
     names_declared,
 )
-from cudalint.facts.cuda.evaluate import text_of
+from cudalint.facts.cuda.evaluate import short, text_of
 from cudalint.facts.cuda.flow import calls_in
+from cudalint.facts.flow import within
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -105,7 +105,7 @@ def _wrong_accesses(kernel: Function, parts: Elementwise, found: Pattern) -> str
             return f"`{short(kernel.facts.code(access.node))}` is not at the thread's own index"
         if element(access.node, access.pointer.base, parts.index) is None:
             return f"`{short(kernel.facts.code(access.node))}` is no plain element"
-        if not any(holds(node, access.node) for node in parts.body):
+        if not any(within(access.node, node) for node in parts.body):
             return "an element is accessed outside the loop or bound check"
     mentioned = _mentions(parts, {access.pointer.base for access in found.dense})
     for name in sorted({access.pointer.base for access in found.dense}):
@@ -288,12 +288,12 @@ def _stores(parts: Elementwise) -> Iterator[tuple[str, Node]]:
 def _exclude(one: Node, other: Node) -> bool:
     """Whether two nodes stand in the two arms of an `if`."""
     parent = one.parent
-    while parent is not None and not holds(parent, other):
+    while parent is not None and not within(other, parent):
         parent = parent.parent
     if parent is None or parent.type != "if_statement":
         return False
     return not any(
-        part is not None and holds(part, one) and holds(part, other)
+        part is not None and within(one, part) and within(other, part)
         for part in (
             parent.child_by_field_name("consequence"),
             parent.child_by_field_name("alternative"),
@@ -370,8 +370,3 @@ def _uses(node: Node, name: str) -> bool:
 
 def _declares(node: Node, name: str) -> bool:
     return name in names_declared(node)
-
-
-def short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 40 else text[:39] + "…"

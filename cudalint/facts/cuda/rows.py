@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cudalint.facts.cuda.evaluate import arguments_of, text_of
 from cudalint.facts.cuda.flow import Flow, names_in, place_name
 from cudalint.facts.cuda.functions import Function, declared
+from cudalint.facts.flow import within
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -161,7 +162,7 @@ def _unknown_uses(found: Softmax, flow: Flow) -> str:
             for one in flow.definitions.get(pointer, ())
         ]
         whole = all(
-            any(_inside(division, one.value) for division in _divisions(found, flow))
+            any(within(division, one.value) for division in _divisions(found, flow))
             for one in stores
             if one.operator == "="
         )
@@ -193,7 +194,7 @@ def _is_divisor(node: Node, found: Softmax, flow: Flow) -> bool:
 
 
 def _is_exponential(node: Node, found: Softmax, flow: Flow) -> bool:
-    if any(_inside(one, node) for one in found.exponentials):
+    if any(within(one, node) for one in found.exponentials):
         return True
     held = _holders(found, flow)
     names = {flow.root(name) for name in names_in(node)} or {flow.root(place_name(node))}
@@ -212,7 +213,7 @@ def _holders(found: Softmax, flow: Flow) -> set[str]:
     for _ in range(3):
         for definitions in flow.definitions.values():
             for one in definitions:
-                direct = any(_inside(node, one.value) for node in found.exponentials)
+                direct = any(within(node, one.value) for node in found.exponentials)
                 through = one.value.type == "identifier" and flow.root(text_of(one.value)) in held
                 if one.operator == "=" and (direct or through):
                     held.add(flow.root(one.name))
@@ -245,10 +246,6 @@ def _is_normalised(name: str, found: Softmax, flow: Flow) -> bool:
     return False
 
 
-def _inside(inner: Node, outer: Node) -> bool:
-    return outer.start_byte <= inner.start_byte and inner.end_byte <= outer.end_byte
-
-
 def _in_terms_of_loop(row: Exponential, loop: Node, flow: Flow) -> str | None:
     """The exponent with the names that the loop's body declares put in, or None."""
     text = text_of(row.exponent)
@@ -257,7 +254,7 @@ def _in_terms_of_loop(row: Exponential, loop: Node, flow: Flow) -> str | None:
             name: one
             for name, definitions in flow.definitions.items()
             for one in definitions
-            if one.node.type == "init_declarator" and _inside(one.node, loop)
+            if one.node.type == "init_declarator" and within(one.node, loop)
         }
         variable = _variable(loop)
         used = [name for name in _words(text) if name in inner and name != variable]
@@ -278,10 +275,10 @@ def _is_made_in_loop(row: Exponential, text: str, flow: Flow) -> bool:
     names = {flow.root(name) for name in _words(text)}
     return any(
         flow.root(name) in names
-        and _inside(one.node, row.loop)
+        and within(one.node, row.loop)
         and one.node.start_byte < row.node.start_byte
         and one.node.type != "init_declarator"
-        and not _inside(row.node, one.node)
+        and not within(row.node, one.node)
         for name, definitions in flow.definitions.items()
         for one in definitions
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import within
 from cudalint.facts.program_steps import Step
-from cudalint.facts.programs import Programs
+from cudalint.facts.programs import IMPORTS, Programs
 from cudalint.facts.python import PythonFacts
 from cudalint.model import Edit, Finding, Need, Patch, Plan, Refusal, Span
 
@@ -18,7 +18,6 @@ CHOICE = 'set_float32_matmul_precision("high")'
 # Losses that raise under autocast; spawned processes do not run the guard's body.
 NOT_UNDER_AUTOCAST = re.compile(rb"\bBCELoss\b|\bbinary_cross_entropy\b(?!_with)")
 SPAWNS = re.compile(rb"\bspawn\s*\(|\bProcess\s*\(|notebook_launcher")
-IMPORTS = ("import_statement", "import_from_statement", "future_import_statement")
 JUMPS = re.compile(r"\b(?:yield|await)\b")
 
 

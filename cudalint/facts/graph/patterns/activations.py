@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cudalint.facts.graph.patterns.literals import Literals
+from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.values import META, Graph, Use, Value
 
 Kind = Literal["erf", "tanh", "silu", "quick"]
@@ -46,7 +47,7 @@ def activations(graph: Graph, literals: Literals) -> Iterator[Activation]:
         elif anchor.op != "sigmoid":
             found = _plus_one(graph, anchor, literals)
         if found is not None and not _is_part_of_improvement(graph, found.result):
-            _close(graph, found)
+            found.reads, found.used = others(graph, found.result, found.consumed)
             yield found
 
 
@@ -224,16 +225,3 @@ def _reaches(value: Value, x: Value) -> bool:
             return True
         stack.extend(at.operands if at.op in ("add", "mul", "pow") else ())
     return False
-
-
-def _close(graph: Graph, found: Activation) -> None:
-    for value in found.consumed.values():
-        if value is found.result:
-            continue
-        for use in graph.uses(value):
-            if use.user is not None and use.user.id in found.consumed:
-                continue
-            if use.user is not None and use.user.op in META:
-                found.reads.append(use)
-            else:
-                found.used = True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cudalint.facts.graph.patterns.norm_calls import Norm, norms_of
 from cudalint.facts.graph.patterns.norm_parts import narrow
+from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import is_number, is_scalar, number
 from cudalint.facts.graph.values import META, Graph, Use, Value
 
@@ -185,16 +186,10 @@ def _gives_dtype_of(cast: Value, x: Value) -> bool:
 def _close(graph: Graph, found: AdaptiveNorm) -> None:
     """Find what else uses a value that it consumes; the factor may be used by others as well."""
     _drop_shared(graph, found)
-    for value in list(found.consumed.values()):
-        if value is found.result:
-            continue
-        for use in graph.uses(value):
-            if use.user is not None and use.user.id in found.consumed:
-                continue
-            if use.user is not None and use.user.op in META:
-                found.reads.append(use)
-            else:
-                found.why = found.why or "an intermediate value is used elsewhere"
+    reads, used = others(graph, found.result, found.consumed)
+    found.reads += reads
+    if used:
+        found.why = found.why or "an intermediate value is used elsewhere"
 
 
 def _drop_shared(graph: Graph, found: AdaptiveNorm) -> None:

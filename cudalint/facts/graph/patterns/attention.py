@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.layout import MATRIX, Order, compose, trimmed
 from cudalint.facts.graph.patterns.chain import Chain, Step, flat, is_shift
+from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import constant, is_const, is_scalar
-from cudalint.facts.graph.values import META, Graph, Use, Value
+from cudalint.facts.graph.values import Graph, Use, Value
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -262,18 +263,8 @@ def _closed(graph: Graph, found: Attention) -> bool:
         if step.kind == "assign":
             _consume_between(found, step.value.operands[1], step.value.operands[0])
     _consume_joins(graph, found)
-    for value in list(found.consumed.values()):
-        if value is found.result:
-            continue
-        for use in graph.uses(value):
-            if use.user is None:
-                return False
-            if use.user.id in found.consumed:
-                continue
-            if use.user.op not in META:
-                return False
-            found.reads.append(use)
-    return True
+    found.reads, used = others(graph, found.result, found.consumed)
+    return not used
 
 
 def _consume_between(found: Attention, other: Value, running: Value) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cudalint.facts.graph.patterns.adaptive import AdaptiveNorm, root_of
-from cudalint.facts.graph.values import META, Graph, Use, Value
+from cudalint.facts.graph.patterns.others import others
+from cudalint.facts.graph.values import Graph, Use, Value
 
 _FUSED = ("cudalint.kernels.ada_layer_norm", "cudalint.kernels.ada_rms_norm")
 
@@ -34,7 +35,7 @@ def gated_residuals(graph: Graph, norms: list[AdaptiveNorm]) -> Iterator[GatedRe
         if value.id not in results:
             found = _gated(value, sources)
             if found is not None:
-                _close(graph, found)
+                found.reads, found.used = others(graph, found.result, found.consumed)
                 yield found
 
 
@@ -64,14 +65,3 @@ def _gated(value: Value, sources: set[int]) -> GatedResidual | None:
                 found.consumed = {value.id: value, product.id: product}
                 return found
     return None
-
-
-def _close(graph: Graph, found: GatedResidual) -> None:
-    for value in found.consumed.values():
-        for use in graph.uses(value) if value is not found.result else ():
-            if use.user is found.result:
-                continue
-            if use.user is not None and use.user.op in META:
-                found.reads.append(use)
-            else:
-                found.used = True

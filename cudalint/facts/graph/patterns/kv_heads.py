@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.fused_attention import FusedCall
+from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.patterns.parameters import handed, parameters
 from cudalint.facts.graph.pool import is_const, is_number, number
-from cudalint.facts.graph.values import META, Graph, Use, Value
+from cudalint.facts.graph.values import Graph, Use, Value
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -58,21 +59,8 @@ def repeated_heads(facts: PythonFacts, graph: Graph, call: FusedCall) -> Repeate
         return None
     found = RepeatedHeads(call, one, two)
     found.consumed = {v.id: v for v in (call.value, *one.consumed, *two.consumed)}
-    _close(graph, found)
+    found.reads, found.used = others(graph, found.call.value, found.consumed)
     return found
-
-
-def _close(graph: Graph, found: RepeatedHeads) -> None:
-    for value in found.consumed.values():
-        if value is found.call.value:
-            continue
-        for use in graph.uses(value):
-            if use.user is not None and use.user.id in found.consumed:
-                continue
-            if use.user is not None and use.user.op in META:
-                found.reads.append(use)
-            else:
-                found.used = True
 
 
 def _repeat(facts: PythonFacts, graph: Graph, value: Value) -> Repeat | None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.candidates import Word, aliases, attributes
 from cudalint.facts.graph.patterns.losses import Loss, losses
+from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import is_const
-from cudalint.facts.graph.values import META, Graph, Use, Value
+from cudalint.facts.graph.values import Graph, Use, Value
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -76,16 +77,8 @@ def heads(facts: PythonFacts, graph: Graph) -> Iterator[Head]:
 
 
 def _is_closed(graph: Graph, head: Head) -> bool:
-    for value in head.consumed.values():
-        if value is head.loss.value:
-            continue
-        for use in graph.uses(value):
-            if use.user is not None and use.user.id in head.consumed:
-                continue
-            if use.user is None or use.user.op not in META:
-                return False
-            head.reads.append(use)
-    return True
+    head.reads, used = others(graph, head.loss.value, head.consumed)
+    return not used
 
 
 def _walk(loss: Loss) -> tuple[Head, Value, bool] | None:

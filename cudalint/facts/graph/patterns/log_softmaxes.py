@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.losses import Loss, losses
+from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import is_const, is_number, number
-from cudalint.facts.graph.values import META, Graph, Use, Value
+from cudalint.facts.graph.values import Graph, Use, Value
 
 if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
@@ -49,22 +50,9 @@ def found_in(facts: PythonFacts, graph: Graph) -> Iterator[Found]:
     every += [found for found in _logarithms(graph) if found.result.id not in taken]
     every += _copies(facts, graph)
     for found in every:
-        _close(graph, found)
+        found.reads, found.used = others(graph, found.result, found.consumed)
         if not found.used or (found.form == "log" and not found.inexact):
             yield found
-
-
-def _close(graph: Graph, found: Found) -> None:
-    for value in found.consumed.values():
-        if value is found.result:
-            continue
-        for use in graph.uses(value):
-            if use.user is not None and use.user.id in found.consumed:
-                continue
-            if use.user is not None and use.user.op in META:
-                found.reads.append(use)
-            else:
-                found.used = True
 
 
 def _one(dims: object) -> int | None:

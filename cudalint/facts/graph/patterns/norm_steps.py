@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from cudalint.facts.graph.patterns.norm_parts import HandNorm, centre_parts, narrow
+from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import is_number, number
 from cudalint.facts.graph.values import META, Graph, Value
 
@@ -184,15 +185,6 @@ def _consume_casts(graph: Graph, norm: HandNorm) -> None:
 def close(graph: Graph, norm: HandNorm) -> None:
     """Find what else uses or reads the values that the norm consumes, and its order of casts."""
     _consume_casts(graph, norm)
-    for value in list(norm.consumed.values()):
-        if value is norm.result:
-            continue
-        for use in graph.uses(value):
-            if use.user is not None and use.user.id in norm.consumed:
-                continue
-            if use.user is not None and use.user.op in META:
-                norm.reads.append(use)
-            else:
-                norm.used = True
+    norm.reads, norm.used = others(graph, norm.result, norm.consumed)
     if norm.upcast or norm.back is not None:
         norm.cast = "llama" if norm.rounded else "late"

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cudalint.facts.graph.patterns.bounds import called, is_bounded
+from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import is_const, is_number, number
-from cudalint.facts.graph.values import META, Graph, Use, Value
+from cudalint.facts.graph.values import Graph, Use, Value
 
 # What a denominator may pass through between its sum and the division.
 _SHAPING = frozenset({"unsqueeze", "view", "expand", "index", "cast", "torch.expand_as"})
@@ -36,7 +37,7 @@ def unstable_softmaxes(graph: Graph) -> Iterator[HandSoftmax]:
     for value in graph.of("mul"):
         found = hand_softmax(value)
         if found is not None and not is_bounded(found.exp.operands[0]):
-            _close(graph, found)
+            found.reads, found.used = others(graph, found.result, found.consumed)
             yield found
 
 
@@ -45,13 +46,13 @@ def stable_softmaxes(graph: Graph) -> Iterator[HandSoftmax]:
     for value in graph.of("mul"):
         found = hand_softmax(value)
         if found is not None and _take_off(found, "amax"):
-            _close(graph, found)
+            found.reads, found.used = others(graph, found.result, found.consumed)
             yield found
     for value in graph.of("exp"):
         inner = value.operands[0]
         found = HandSoftmax(value, inner, value, value, value, None, True, True, True)
         if _take_off(found, "logsumexp"):
-            _close(graph, found)
+            found.reads, found.used = others(graph, found.result, found.consumed)
             if not found.used:  # else the log-sum-exp itself is wanted
                 yield found
 
@@ -188,16 +189,3 @@ def _bare(value: Value) -> Value:
     while value.op in ("cast", "to_device"):
         value = value.operands[0]
     return value
-
-
-def _close(graph: Graph, found: HandSoftmax) -> None:
-    for value in list(found.consumed.values()):
-        if value is found.result:
-            continue
-        for use in graph.uses(value):
-            if use.user is not None and use.user.id in found.consumed:
-                continue
-            if use.user is not None and use.user.op in META:
-                found.reads.append(use)
-            else:
-                found.used = True
