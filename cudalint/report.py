@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from cudalint.model import Diagnostic
-    from cudalint.settings import Settings
 
 # check: findings only · fix: write what is mended · diff: as fix, but nothing is written ·
 # add-noqa: write a suppression for every finding.
@@ -58,19 +57,3 @@ class Report(NamedTuple):
 
     files: int
     results: tuple[FileResult, ...] = ()
-
-
-class Run(Protocol):
-    """The signature of `cudalint.run.run`: all targets share one `Settings`."""
-
-    def __call__(
-        self,
-        targets: Sequence[Target],
-        settings: Settings,
-        *,
-        mode: Mode = "check",
-        edits: Edits = "none",
-        jobs: int | None = None,
-        cache_dir: str | None = None,
-        progress: Progress | None = None,
-    ) -> Report: ...

@@ -237,12 +237,4 @@ def _as_code(text: bytes, macro: Macro) -> tuple[bytes, int]:
     return text[:start] + head + body + b";}" + text[end + 2 :], end + 2
 
 
-def parameter_named(function: Function, name: str) -> Parameter | None:
-    """The parameter of that name."""
-    for parameter in function.parameters:
-        if parameter.name == name:
-            return parameter
-    return None
-
-
 __all__ = ["UNKNOWN", "Function", "Parameter", "functions", "is_broken", "macro_trees"]

@@ -110,10 +110,6 @@ VIEWS = words(
     flatten hsplit imag moveaxis movedim narrow pin_memory ravel real rename reshape_as select
     split_with_sizes swapaxes_ t_ tensor_split unflatten unfold unsafe_chunk view_as vsplit"""
 )
-META = {
-    "dim": "rank",
-    "ndimension": "rank",
-}
 # Parts of torch that run code given to them, or write what they are given.
 ACTING = (
     "torch.utils.",

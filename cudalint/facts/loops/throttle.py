@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from cudalint.facts.flow import FUNCTIONS, LOOPS, last_statement, within
+from cudalint.facts.flow import LOOPS, last_statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -263,17 +263,3 @@ def _before(block: Node, child: Node) -> Iterator[Node]:
         if statement.start_byte >= child.start_byte:
             return
         yield statement
-
-
-def boundary_of(node: Node, *types: str) -> Node | None:
-    """The nearest loop whose body holds a node, or function, or one of further types."""
-    child, parent = node, node.parent
-    while parent is not None:
-        if parent.type in LOOPS:
-            iterable = parent.child_by_field_name("right")
-            if iterable is None or not within(child, iterable):
-                return parent
-        elif parent.type in (*FUNCTIONS, *types):
-            return parent
-        child, parent = parent, parent.parent
-    return None

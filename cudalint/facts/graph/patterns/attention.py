@@ -57,11 +57,6 @@ class Attention:
         ]
         return sorted(found, key=lambda node: node.start_byte)
 
-    @property
-    def in_one_body(self) -> bool:
-        bodies = {v.body.id for v in self.consumed.values() if v.node is not None and v.body}
-        return len(bodies) == 1
-
 
 def attentions(graph: Graph) -> Iterator[Attention]:
     """The attentions of a graph whose weights nothing else uses."""
