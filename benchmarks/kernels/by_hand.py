@@ -23,6 +23,11 @@ def softmax(x: Tensor) -> Tensor:
     return e / e.sum(dim=-1, keepdim=True)
 
 
+def log_softmax(x: Tensor) -> Tensor:
+    shifted = x - x.max(dim=-1, keepdim=True).values
+    return shifted - torch.exp(shifted).sum(dim=-1, keepdim=True).log()
+
+
 def attention(query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
@@ -41,6 +46,15 @@ def geglu(gate: Tensor, up: Tensor) -> Tensor:
     return F.gelu(gate, approximate="tanh") * up
 
 
+def geglu_erf(gate: Tensor, up: Tensor) -> Tensor:
+    return F.gelu(gate) * up
+
+
+def geglu_packed(x: Tensor) -> Tensor:
+    gate, up = x.chunk(2, dim=-1)
+    return F.gelu(gate) * up
+
+
 def swiglu_packed(x: Tensor) -> Tensor:
     gate, up = x.chunk(2, dim=-1)
     return F.silu(gate) * up
@@ -53,6 +67,11 @@ def apply_rope(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, 
 def _rotate_half(x: Tensor) -> Tensor:
     first, second = x.chunk(2, dim=-1)
     return torch.cat((-second, first), dim=-1)
+
+
+def rope_interleaved(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x[..., ::2], x[..., 1::2]
+    return x * cos + torch.stack((-second, first), -1).flatten(-2) * sin
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -83,6 +102,11 @@ def add_layer_norm(
 
 def ada_layer_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return F.layer_norm(x, (x.shape[-1],), eps=1e-6) * (1 + scale) + shift
+
+
+def ada_rms_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    normed = x * (x.pow(2).mean(-1, keepdim=True) + 1e-6).rsqrt()
+    return normed * (1 + scale) + shift
 
 
 def gated_residual(residual: Tensor, y: Tensor, gate: Tensor) -> Tensor:

@@ -15,8 +15,23 @@ Function = Callable[..., Any]
 
 
 @dataclass(frozen=True)
+class Bar:
+    """What ours must reach where the bars by bytes moved do not hold.
+
+    `times` as fast as `peer`, where one is named; `share` of the ceiling, where there is one.
+    """
+
+    peer: str | None = None
+    times: float = 1.0
+    share: float | None = None
+
+
+@dataclass(frozen=True)
 class Case:
-    """One row of the table. `work` is bytes moved at least, or operations where `is_compute`."""
+    """One row of the table. `work` is bytes moved at least, or operations where `is_compute`.
+
+    Of `calls` those whose name begins with "ours" are ours, the others peers.
+    """
 
     operation: str
     shape: str
@@ -24,6 +39,7 @@ class Case:
     work: int
     calls: dict[str, Call]
     is_compute: bool = False
+    bar: Bar | None = None
 
     @property
     def is_small(self) -> bool:

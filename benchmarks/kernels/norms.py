@@ -19,7 +19,6 @@ from cudalint.kernels import (
     gated_residual_ada_layer_norm,
     layer_norm,
 )
-from cudalint.kernels._norms.reference import Form, Operands, fused_norm
 
 EPS = 1e-6
 LAYER_NORM_SHAPES = ((8, 4096, 1024), (8, 4096, 4096), (8, 2048, 8192))
@@ -108,39 +107,3 @@ def _adaptive(
     functions: dict[str, Function] = {"by hand": hand, "compile": compiled(hand), "ours": ours}
     moved = _bytes(operands[0], *work)
     yield from both_modes(operation, name_of(shape), functions, operands, moved)
-
-
-def accuracies() -> dict[str, tuple[Any, Any, Any, list[tuple[int, ...]]]]:
-    """What `accuracy` compares: ours, the reference, by hand, and the shapes of the operands."""
-
-    def fair(*names: str, layer: bool, late: bool = True) -> Function:
-        def run(*operands: Tensor) -> Tensor:
-            dtype, offset = operands[0].dtype, 1.0 if "scale" in names else 0.0
-            form = Form(EPS, 0.0, offset, layer, late, dtype, dtype, dtype)
-            return fused_norm(Operands(**dict(zip(names, operands, strict=True))), form)[0]
-
-        return run
-
-    modulated = [(4, 512, 1152), *[(4, 1, 1152)] * 2]
-    return {
-        "layer_norm 4096×1024": (
-            lambda x, w, b: layer_norm(x, w, b, EPS), fair("x", "weight", "bias", layer=True),
-            by_hand.layer_norm, [(4096, 1024), (1024,), (1024,)],
-        ),
-        "add_rms_norm 4096×2048": (
-            lambda x, r, w: add_rms_norm(x, r, w, EPS)[0],
-            fair("x", "residual", "weight", layer=False, late=False),
-            lambda x, r, w: by_hand.add_rms_norm(x, r, w)[0],
-            [(4096, 2048), (4096, 2048), (2048,)],
-        ),
-        "ada_layer_norm 4×512×1152": (
-            lambda x, s, t: ada_layer_norm(x, scale=s, shift=t),
-            fair("x", "scale", "shift", layer=True), by_hand.ada_layer_norm, modulated,
-        ),
-        "gated_residual_ada_layer_norm 4×512×1152": (
-            lambda r, x, g, s, t: gated_residual_ada_layer_norm(r, x, g, scale=s, shift=t)[0],
-            fair("residual", "x", "gate", "scale", "shift", layer=True),
-            lambda *operands: by_hand.gated_residual_ada_layer_norm(*operands)[0],
-            [(4, 512, 1152), *modulated, (4, 1, 1152)],
-        ),
-    }  # fmt: skip

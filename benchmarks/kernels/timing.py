@@ -27,7 +27,7 @@ def _once(call: Callable[[], object], small: bool) -> float:
     if small:
         with torch.cuda.stream(torch.cuda.Stream()):
             return float(do_bench_cudagraph(call, rep=20, return_mode="median"))
-    return float(do_bench(call, warmup=10, rep=50, return_mode="median"))
+    return float(do_bench(call, warmup=5, rep=25, return_mode="median"))
 
 
 def host_time(call: Callable[[], object]) -> float:

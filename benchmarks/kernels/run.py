@@ -1,0 +1,134 @@
+"""One run on one GPU: family by family, each stored as soon as it is done."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.kernels import accuracy
+from benchmarks.kernels.case import Case
+from benchmarks.kernels.cases import OPERATIONS
+from benchmarks.kernels.comparisons import comparisons
+from benchmarks.kernels.host import host_rows
+from benchmarks.kernels.timing import ceilings, gpu_time
+
+FAMILIES = list(OPERATIONS)
+
+# What a family took on an H200, compilation from cold caches and all: how shares are made.
+SECONDS = {
+    "rms_norm": 75, "softmax": 55, "attention": 45, "adaptive_norm": 60, "add_norm": 35,
+    "layer_norm": 25, "glu": 30, "cross_entropy": 25, "linear_cross_entropy": 20, "rope": 20,
+}  # fmt: skip
+USUAL_SECONDS = 15
+
+
+def shard(families: list[str], index: int, number: int) -> list[str]:
+    """The `index`-th share, from 1, of `number` that take about as long."""
+    shares: list[list[str]] = [[] for _ in range(number)]
+    for family in sorted(families, key=_seconds, reverse=True):
+        min(shares, key=lambda share: sum(map(_seconds, share))).append(family)
+    return [family for family in families if family in shares[index - 1]]
+
+
+def _seconds(family: str) -> int:
+    return SECONDS.get(family, USUAL_SECONDS)
+
+
+def measure(families: list[str], file: Path) -> dict[str, Any]:
+    """All tables of `families`. `file` holds what is done, should time run out."""
+    begin = time.perf_counter()
+    run = {"command": _command(), "date": _today(), "ceilings": ceilings(), "seconds": {}}
+    result = machine() | {"date": run["date"], "runs": [run]}
+    result |= {"rows": [], "host": [], "accuracy": [], "failed": []}
+    print(result["device"], run["ceilings"], f"{time.perf_counter() - begin:.0f} s", flush=True)
+    for family in families:
+        start = time.perf_counter()
+        try:
+            _add(family, result)
+        except Exception as error:  # the other families are wanted all the same
+            traceback.print_exc()
+            result["failed"].append({"family": family, "error": _line(error), "run": 0})
+        run["seconds"][family] = round(time.perf_counter() - start, 1)
+        print(f"== {family}: {run['seconds'][family]} s", flush=True)
+        torch._dynamo.reset()
+        torch.cuda.empty_cache()
+        file.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _add(family: str, result: dict[str, Any]) -> None:
+    result["accuracy"] += accuracy.rows(family, comparisons(family, "cuda"), "cuda")
+    result["host"] += host_rows(family)
+    for case in OPERATIONS[family]():
+        start = time.perf_counter()
+        result["rows"].append(row := timed(family, case))
+        took = f"{time.perf_counter() - start:.1f} s"
+        print(case.operation, case.shape, case.mode, _brief(row), "in", took, flush=True)
+
+
+def timed(family: str, case: Case) -> dict[str, Any]:
+    return {
+        "family": family,
+        "operation": case.operation,
+        "shape": case.shape,
+        "mode": case.mode,
+        "work": case.work,
+        "is_compute": case.is_compute,
+        "bar": None if case.bar is None else asdict(case.bar),
+        "seconds": {name: gpu_time(call, case.is_small) for name, call in case.calls.items()},
+        "run": 0,
+    }
+
+
+def machine() -> dict[str, Any]:
+    driver = subprocess.run(
+        ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
+        capture_output=True, text=True, check=False,
+    ).stdout.strip()  # fmt: skip
+    return {
+        "device": torch.cuda.get_device_name(),
+        "driver": driver.partition("\n")[0],  # a line for each GPU
+        "torch": torch.__version__,
+        "triton": _version("triton"),
+        "liger": _version("liger-kernel"),
+    }
+
+
+def _command() -> str:
+    """As given, but for where results went."""
+    given = iter(sys.argv[1:])
+    files = ("--json", "--markdown", "--plot", "--compare")
+    words = [
+        f"{word} {next(given).rpartition('/')[2]}" if word in files else word for word in given
+    ]
+    return " ".join(["python -m benchmarks.kernels", *words])
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+
+
+def _brief(row: dict[str, Any]) -> str:
+    times = row["seconds"].items()
+    return " ".join(f"{k}={v * 1e6:.1f}" if isinstance(v, float) else f"{k}=–" for k, v in times)
