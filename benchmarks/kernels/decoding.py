@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.kernels import by_hand
-from benchmarks.kernels.case import Case, Function, calls
+from benchmarks.kernels.case import Bar, Case, Function, calls
 from cudalint.kernels import attention_varlen, decode_attention, paged_decode_attention
 
 DEVICE = "cuda"
@@ -21,32 +21,70 @@ PAGES = (64, 16)
 
 
 def decodings() -> Iterator[Case]:
+    """To a full cache, to what is filled of one, and to pages; bytes are those of what is filled."""
     for rows, heads, kv_heads, places, width in DECODE_SHAPES:
         q = _normal(rows, heads, 1, width)
         k, v = (_normal(rows, kv_heads, places, width) for _ in range(2))
-        lengths = torch.full((rows,), places, device=DEVICE, dtype=torch.int32)
+        shape = f"{rows}×{heads}/{kv_heads}×{places}×{width}"
+        size = 2 * k.numel() * k.element_size()
         functions: dict[str, Function] = {
             "by hand": partial(by_hand.attention, causal=False),
             "torch": partial(F.scaled_dot_product_attention, enable_gqa=heads != kv_heads),
             "ours": decode_attention,
-            "ours, lengths": partial(decode_attention, lengths=lengths),
         }
-        shape = f"{rows}×{heads}/{kv_heads}×{places}×{width}"
-        size = 2 * k.numel() * k.element_size()
         yield Case("decode", shape, "forward", size, calls(functions, (q, k, v), False))
-        for page in PAGES:
-            paged = {"ours": partial(_paged, lengths=lengths, table=_table(rows, places // page))}
-            pools = tuple(t.unflatten(2, (-1, page)).transpose(1, 2).flatten(0, 1) for t in (k, v))
-            made = calls(paged, (q, *pools), False)
-            yield Case("paged_decode", f"{shape}, pages of {page}", "forward", size, made)
+        full = torch.full((rows,), places, device=DEVICE, dtype=torch.int32)
+        some = torch.linspace(places / 4, places, rows, device=DEVICE).int()
+        for name, lengths in (("full", full), ("a quarter to full", some)):
+            filled = int(lengths.sum()) * size // (rows * places)
+            made = calls(_with_lengths(lengths), (q, k, v), False)
+            bar = _bar(filled, 64)
+            yield Case("decode_lengths", f"{shape}, {name}", "forward", filled, made, bar=bar)
+            for page in PAGES if name == "full" or rows > 1 else ():
+                pools = (_pages(k, page), _pages(v, page))
+                paged = _paged(lengths, _table(rows, places // page))
+                made = calls(paged, (q, *pools), False)
+                text = f"{shape}, pages of {page}, {name}"
+                bar = _bar(filled, page)
+                yield Case("paged_decode", text, "forward", filled, made, bar=bar)
 
 
-def _paged(q: Tensor, k: Tensor, v: Tensor, *, table: Tensor, lengths: Tensor) -> Tensor:
-    return paged_decode_attention(q, k, v, table, lengths)
+def _bar(filled: int, page: int) -> Bar | None:
+    """Of the copy's bandwidth, where keys and values are over 256 MB."""
+    return Bar(share=0.85 if page >= 64 else 0.75) if filled >= 256e6 else None
+
+
+def _with_lengths(lengths: Tensor) -> dict[str, Function]:
+    return {
+        "torch": partial(_masked, lengths=lengths),
+        "ours": partial(decode_attention, lengths=lengths),
+    }
+
+
+def _paged(lengths: Tensor, table: Tensor) -> dict[str, Function]:
+    return {
+        "by hand": partial(_gathered, lengths=lengths, table=table),
+        "ours": lambda q, k, v: paged_decode_attention(q, k, v, table, lengths),
+    }
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, *, lengths: Tensor) -> Tensor:
+    seen = torch.arange(k.shape[2], device=DEVICE) < lengths[:, None, None, None]
+    return F.scaled_dot_product_attention(q, k, v, seen, enable_gqa=True)
+
+
+def _gathered(q: Tensor, k: Tensor, v: Tensor, *, lengths: Tensor, table: Tensor) -> Tensor:
+    k, v = (pages[table].transpose(1, 2).flatten(2, 3) for pages in (k, v))
+    return _masked(q, k, v, lengths=lengths)
+
+
+def _pages(cache: Tensor, size: int) -> Tensor:
+    return cache.unflatten(2, (-1, size)).transpose(1, 2).flatten(0, 1)
 
 
 def _table(rows: int, pages: int) -> Tensor:
-    return torch.arange(rows * pages, device=DEVICE, dtype=torch.int32).view(rows, pages)
+    """Pages in no order, as a pool that is in use hands them out."""
+    return torch.randperm(rows * pages, device=DEVICE).int().view(rows, pages)
 
 
 # lengths of the sequences, (query heads, key heads, width)

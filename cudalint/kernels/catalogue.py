@@ -118,6 +118,17 @@ _FORWARD_ONLY: dict[str, Any] = {
     "operators": (),
 }
 
+_DECODE = _FORWARD_ONLY | {
+    "compiled": "one opaque operator where lengths are given",
+    "operators": ("cudalint::decode_attention",),
+}
+_MASKED = "torch.nn.functional.scaled_dot_product_attention, behind a mask; pages gathered first"
+_NO_DECODE = (
+    _NO_FLOAT64,
+    ("over 64 queries of a key head, widths over 256, before Ampere", _MASKED),
+    ("a cache whose last dimension is not dense", _MASKED),
+)
+
 _KERNELS = (
     KernelInfo(
         name="GraphPool",
@@ -197,10 +208,14 @@ _KERNELS = (
     ),
     KernelInfo(
         name="decode_attention",
-        forward="torch.nn.functional.scaled_dot_product_attention, behind a mask where lengths are "
-        "given",
-        **_FORWARD_ONLY,
-        fallbacks=(("softcap", _NO_KERNEL_YET), ("window, without lengths", _NO_KERNEL_YET)),
+        forward="Triton; shares of the places, added up in a fixed order; without lengths "
+        "torch.nn.functional.scaled_dot_product_attention",
+        **_DECODE,
+        fallbacks=(
+            *_NO_DECODE,
+            ("softcap, without lengths", _NO_KERNEL_YET),
+            ("window, without lengths", _NO_KERNEL_YET),
+        ),
     ),
     KernelInfo(
         name="gated_residual",
@@ -247,9 +262,9 @@ _KERNELS = (
     KernelInfo(name="log_softmax", **_SOFTMAX),  # type: ignore[arg-type]
     KernelInfo(
         name="paged_decode_attention",
-        forward="the reference: pages are gathered into rows first",
-        **_FORWARD_ONLY,
-        fallbacks=(),
+        forward="Triton, as decode_attention; the reference for what that lacks",
+        **_DECODE,
+        fallbacks=_NO_DECODE,
     ),
     KernelInfo(
         name="patch",

@@ -11,6 +11,8 @@ from torch import Tensor
 from cudalint.kernels._cross_entropy import launches as cross_entropy_launches
 from cudalint.kernels._cross_entropy import reference as cross_entropy_reference
 from cudalint.kernels._cross_entropy.reference import Options
+from cudalint.kernels._decode import launches as decode_launches
+from cudalint.kernels._decode import registration as decode_registration
 from cudalint.kernels._glu import launches as glu_launches
 from cudalint.kernels._glu import reference as glu_reference
 from cudalint.kernels._rms_norm import launches as rms_norm_launches
@@ -96,3 +98,23 @@ def test_cross_entropy() -> None:
         ours = cross_entropy_launches.backward(losses, x, target, statistics, losses, options)
         expected = cross_entropy_reference.rows_backward(losses, x, target, statistics, options)
         torch.testing.assert_close(ours, expected, rtol=2e-3, atol=2e-3)
+
+
+def test_decode_attention() -> None:
+    """Rows, heads, places and pages that far apart."""
+    q, form = torch.randn(3, 1, 1, 16).half(), decode_launches.Form(None, None, -1)
+    far = [far_rows(16) for _ in range(2)]
+    lengths = torch.tensor([1, 1, 1])
+    for dims in ((1, 2), (0, 2), (0, 1)):  # what is three: rows, heads, places
+        shape = [3 if dim not in dims else 1 for dim in range(3)]
+        k, v = (x.view(*shape, 16) for x in far)
+        heads, rows = shape[1], shape[0]
+        queries = q[:rows].expand(rows, heads, 1, 16)
+        n = lengths[:rows] * shape[2]
+        arguments = (queries, k, v, None, n)
+        ours = decode_launches.attend(*arguments, form)
+        torch.testing.assert_close(ours, decode_registration.run_reference(*arguments, *form))
+    k, v = (x.view(3, 1, 1, 16) for x in far)
+    arguments = (q[:1], k, v, torch.tensor([[2, 0, 1]]), torch.tensor([3]))
+    ours = decode_launches.attend(*arguments, form)
+    torch.testing.assert_close(ours, decode_registration.run_reference(*arguments, *form))

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.library import opcheck
 
 from cudalint.kernels import KVCache, PagedKVCache, decode_attention, paged_decode_attention
 from tests.kernels.llama import Llama, Size, greedy, greedy_without_cache
@@ -126,6 +127,21 @@ def test_compiles_in_one_graph(function: Callable[..., Tensor]) -> None:
         compiled = torch.compile(decode_attention, fullgraph=True, backend="eager")
         ours, theirs = compiled(q, k, v, LENGTHS), decode_attention(q, k, v, LENGTHS)
     torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("table", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_operator(table: bool, dtype: torch.dtype) -> None:
+    q, k, v = operands(dtype, tokens=2)
+    tensors = paged(k, v) if table else (k, v, None)
+    opcheck(torch.ops.cudalint.decode_attention, (q, *tensors, LENGTHS, 0.3, 2.0, 5))
+    out = torch.ops.cudalint.decode_attention(q, *tensors, LENGTHS, 0.3, 2.0, 5)
+    options: Any = {"scale": 0.3, "softcap": 2.0, "window": (5, 0)}
+    torch.testing.assert_close(out, decode_attention(q, k, v, LENGTHS, **options))
+    leaf = q.requires_grad_()
+    out = torch.ops.cudalint.decode_attention(leaf, *tensors, LENGTHS, None, None, -1)
+    with pytest.raises(NotImplementedError, match="there is no backward"):
+        out.sum().backward()
 
 
 def test_a_cache_grows_where_it_is() -> None:

@@ -23,6 +23,7 @@ ROOT = HERE.parents[1]
         "interpreted_norms.py",
         "interpreted_rope.py",
         "interpreted_cross_entropy.py",
+        "interpreted_decode.py",
         "interpreted_large_strides.py",
     ],
 )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from cudalint.kernels._attention.checks import refuse_bad_score_options
-from cudalint.kernels._attention.function import attention
 from cudalint.kernels._attention.masks import Window
 from cudalint.kernels._decode.checks import (
     refuse_bad_lengths,
     refuse_bad_operands,
     refuse_bad_table,
 )
-from cudalint.kernels._dispatch import autocast
+from cudalint.kernels._decode.reference import attend
+from cudalint.kernels._decode.registration import kernel_takes, run_forward, run_reference
+from cudalint.kernels._dispatch import autocast, must_dispatch
 
 
 def decode_attention(
@@ -43,10 +46,12 @@ def decode_attention(
     the host, so a CUDA graph can hold it.
     Dtypes: float32, float16, bfloat16, float64, one for all three. The result has q's dtype, and
     autocast's where autocast is on.
-    Moves: both caches once, the unfilled part too.
+    Moves: the filled part of both caches once.
     Gradients: none; forward only.
-    Runs: torch's scaled_dot_product_attention, with grouped heads for ``lengths=None`` and under a
-    mask otherwise; the reference for softcap and window. Compiled: the same, inline.
+    Runs: torch's scaled_dot_product_attention for ``lengths=None``; else a kernel that shares the
+    places of a row among programs and adds up in a fixed order, for up to 64 queries a key head
+    (T · H / Hk), widths up to 256 and caches whose last dimension is dense; what is left, and what
+    stands before Ampere, runs torch's attention behind a mask. Compiled: one opaque operator.
     Raises ValueError for shapes that do not fit, unequal dtypes or devices, options out of range,
     and operands that require a gradient.
 
@@ -60,9 +65,10 @@ def decode_attention(
             f"as q, {q.shape[0]}"
         )
     refuse_bad_score_options("decode_attention", scale, softcap, window)
-    if lengths is not None:
-        refuse_bad_lengths("decode_attention", lengths, q)
-    return _attend(q, k_cache, v_cache, lengths, scale, softcap, window)
+    if lengths is None:
+        return attend(q, k_cache, v_cache, None, scale, softcap, window)
+    refuse_bad_lengths("decode_attention", lengths, q)
+    return _attend(q, k_cache, v_cache, None, lengths, scale, softcap, window)
 
 
 def paged_decode_attention(
@@ -86,8 +92,9 @@ def paged_decode_attention(
     (B, H, T, E). The pages must hold finite numbers, as a pool of zeros does. No call reads
     `block_table` or `lengths` on the host, so a CUDA graph can hold it.
     Dtypes (float64 too), gradients (none), options and errors are those of `decode_attention`.
-    Moves: the pages of the table three times, as they are gathered into rows first.
-    Runs: the reference: pages gathered, then `decode_attention`. Compiled: the same, inline.
+    Moves: the filled pages once.
+    Runs: the kernel of `decode_attention`, for the same cases; else pages are gathered into rows
+    first. Compiled: one opaque operator.
 
     Kwon et al., Efficient Memory Management for Large Language Model Serving with PagedAttention,
     2023, arXiv:2309.06180, equation 4.
@@ -98,37 +105,30 @@ def paged_decode_attention(
     refuse_bad_score_options(name, scale, softcap, window)
     refuse_bad_table(name, block_table, q)
     refuse_bad_lengths(name, lengths, q)
-    if not k_pages.shape[0] or not block_table.shape[1]:
-        return q.new_zeros(*q.shape[:3], v_pages.shape[3])
-    pages = block_table.clamp(0, k_pages.shape[0] - 1)
-    k, v = (t[pages].transpose(1, 2).flatten(2, 3) for t in (k_pages, v_pages))
-    return _attend(q, k, v, lengths, scale, softcap, window)
+    return _attend(q, k_pages, v_pages, block_table, lengths, scale, softcap, window)
 
 
 def _attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    lengths: Tensor | None,
+    block_table: Tensor | None,
+    lengths: Tensor,
     scale: float | None,
     softcap: float | None,
     window: Window | None,
 ) -> Tensor:
-    grouped = q.shape[1] != k.shape[1]
-    if lengths is None:
-        return attention(
-            q, k, v, is_causal=q.shape[2] > 1, causal_align="bottom-right", scale=scale,
-            enable_gqa=grouped, softcap=softcap, window=window,
-        )  # fmt: skip
-    seen = _visible(lengths, q.shape[2], k.shape[2], window)
-    return attention(q, k, v, seen, scale=scale, enable_gqa=grouped, softcap=softcap)
+    left = -1 if window is None else window[0]  # the right side of a window hides nothing
+    run = _route(q, k, v, block_table, lengths)
+    return run(q, k, v, block_table, lengths, scale, softcap, left)
 
 
-def _visible(lengths: Tensor, queries: int, capacity: int, window: Window | None) -> Tensor:
-    """Bool (B, 1, queries, capacity)."""
-    j = torch.arange(capacity, device=lengths.device)
-    i = torch.arange(queries, device=lengths.device)[:, None] - queries
-    distance = j - i - lengths[:, None, None, None]
-    seen = distance <= 0  # which leaves nothing for the right side of a window to hide
-    left = -1 if window is None else window[0]
-    return seen & (distance >= -left) if left >= 0 else seen
+def _route(
+    q: Tensor, k: Tensor, v: Tensor, block_table: Tensor | None, lengths: Tensor
+) -> Callable[..., Tensor]:
+    if not kernel_takes(q, k, v):
+        return run_reference
+    if torch.compiler.is_compiling() or must_dispatch(q, k, v, block_table, lengths):
+        operator: Callable[..., Tensor] = torch.ops.cudalint.decode_attention
+        return operator
+    return run_forward
