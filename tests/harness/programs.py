@@ -60,10 +60,10 @@ def _program(path: Path) -> Program:
 
 
 def _options(text: str) -> dict[str, str]:
-    """The `# KEY: VALUE` comments at the top: select, run, tolerance, build, config."""
+    """The `# KEY: VALUE` comments at the top: select, run, tolerance, build, config, sizes."""
     found: dict[str, str] = {}
     for row in text.split("\n"):
-        match = re.match(r"(?:#|//) (select|run|tolerance|build|config): (.*)", row)
+        match = re.match(r"(?:#|//) (select|run|tolerance|build|config|sizes): (.*)", row)
         if not match:
             break
         found[match[1]] = match[2].strip()

@@ -20,7 +20,7 @@ SEED = 20251121
 
 def run(path: Path, device: str) -> Any:
     """`run(*inputs(device))` of a program in a file, from a fresh import and a fixed seed."""
-    with _environment(device), _imported(path) as module:
+    with environment(device), imported(path) as module:
         _seed()
         inputs = module.inputs(device)
         _seed()
@@ -36,12 +36,13 @@ def _seed() -> None:
         numpy.random.seed(SEED)
 
 
-def _environment(device: str) -> contextlib.AbstractContextManager[None]:
+def environment(device: str) -> contextlib.AbstractContextManager[None]:
+    """On the CPU, CUDA devices are the CPU."""
     return cuda_is_cpu() if device == "cpu" else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
-def _imported(path: Path) -> Iterator[ModuleType]:
+def imported(path: Path) -> Iterator[ModuleType]:
     """A module of its own for a file, so that classes pickle to data loader workers."""
     name = f"fixture_{path.parent.name}_{path.stem}".replace("-", "_")
     spec = importlib.util.spec_from_file_location(name, path)
