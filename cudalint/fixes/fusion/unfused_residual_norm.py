@@ -104,7 +104,7 @@ def _edits(
     if goes is not None:
         normed, kept, gone = goes
     else:
-        normed, kept, gone = _fresh(facts, function), added.name, []
+        normed, kept, gone = _fresh(facts, function, added.name, between), added.name, []
     head = f"{normed}, {kept} = "
     text = call(facts, added.statement, f"{head}{target.spelling}", given)
     edits = [Edit(_span(added.statement), text.encode())]
@@ -178,11 +178,26 @@ def _parameters(norm: Norm, render: Renderer) -> list[str]:
     return given
 
 
-def _fresh(facts: PythonFacts, function: Node) -> str:
-    """A name that the function does not have yet."""
+def _fresh(facts: PythonFacts, function: Node, added: str, between: list[Node]) -> str:
+    """A name that the function does not have yet, nor gets by the fix of another sum.
+
+    Fixes of one function are written at once. Two that overlap have a computation between their
+    sums and norms, and sums of different names; one within another has none.
+    """
+    if any(word in facts.code(statement) for statement in between for word in "(+"):
+        if any(_binds(facts, statement, added) for statement in between):
+            raise Unspeakable(f"`{added}` is bound again before the norm")
+        base = f"normed_{added}"
+    else:
+        base = "normed"
     text = facts.code(function)
-    names = ("normed", *(f"normed_{number}" for number in range(2, 100)))
+    names = (base, *(f"{base}_{number}" for number in range(2, 100)))
     return next(name for name in names if not re.search(rf"\b{name}\b", text))
+
+
+def _binds(facts: PythonFacts, statement: Node, name: str) -> bool:
+    """Whether a statement may give a name another value."""
+    return bool(re.search(rf"\b{name}\b[^=(]*[-+*/|&]?=(?!=)", facts.code(statement)))
 
 
 def _span(node: Node) -> Span:
