@@ -128,7 +128,24 @@ def test_a_name_in_between_keeps_the_norm_in_its_place() -> None:
     body = "h = x + self.f(x)\ny = y_of(h.shape)\nz = y\ny = self.two(h)\nreturn h + y + z"
     (plan,) = residual(body)
     assert isinstance(plan, Plan)
-    assert plan.data["edits"][0].content.startswith(b"normed, h = ")
+    assert plan.data["edits"][0].content.startswith(b"normed_h, h = ")
+
+
+def test_sums_that_overlap_get_names_of_their_own() -> None:
+    """Their fixes are written at once, and neither sees the other's name."""
+    body = (
+        "h = x + self.f(x)\ng = x + self.g(x)\ny = self.two(h)\nz = self.two(g)\nreturn h, g, y + z"
+    )
+    plans = residual(body.replace("y = self.two(h)", "y = 1 + self.two(h)"))
+    names = [
+        plan.data["edits"][0].content.split(b",")[0] for plan in plans if isinstance(plan, Plan)
+    ]
+    assert len(names) == 2 and names[0] != names[1], plans
+    again = (
+        "h = x + self.f(x)\nold = h\nh = 1 + self.f(h)\ny = 1 + self.two(old)\nreturn h + y + old"
+    )
+    (plan,) = residual(again)
+    assert isinstance(plan, Refusal) and "bound again" in plan.reason
 
 
 @pytest.mark.parametrize(
