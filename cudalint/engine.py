@@ -77,7 +77,7 @@ def analyse(
     given = tuple(rules)
     selected = [rule for rule in given if source.language in rule.languages]
     if surviving is None:
-        surviving = _surviving(source.text, selected, settings)
+        surviving = _surviving(source.text, source.language, selected, settings)
     if not (
         surviving
         or _suppresses(source.text, source.language, selected, settings)
@@ -110,7 +110,7 @@ def concerns(
     """
     given = tuple(rules)
     selected = [rule for rule in given if language in rule.languages]
-    surviving = _surviving(text, selected, settings)
+    surviving = _surviving(text, language, selected, settings)
     if (
         surviving
         or _suppresses(text, language, selected, settings)
@@ -124,7 +124,8 @@ def _for_strings(text: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
     """The CUDA rules that may fire on sources in the strings of a Python file."""
     if b"__global__" not in text:
         return ()
-    return sieve.survivors(text, [r for r in rules if "cuda" in r.languages and r.family == "cuda"])
+    chosen = [r for r in rules if "cuda" in r.languages and r.family == "cuda"]
+    return sieve.survivors(text, chosen, language="cuda")
 
 
 def _in_strings(facts: Facts, rules: Iterable[Rule], errors: list[str]) -> list[Reported]:
@@ -147,9 +148,11 @@ def _in_strings(facts: Facts, rules: Iterable[Rule], errors: list[str]) -> list[
     return [r if r.rule.fix is None else Reported(r.rule, r.finding, refusal) for r in reports]
 
 
-def _surviving(text: bytes, selected: list[Rule], settings: Settings) -> tuple[Rule, ...]:
+def _surviving(
+    text: bytes, language: Language, selected: list[Rule], settings: Settings
+) -> tuple[Rule, ...]:
     rules = [rule for rule in selected if not rule.by_engine]
-    return sieve.survivors(text, rules, settings.hot_functions)
+    return sieve.survivors(text, rules, settings.hot_functions, language)
 
 
 def _suppresses(text: bytes, language: Language, selected: list[Rule], settings: Settings) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 
@@ -21,26 +21,33 @@ class Rare:
     def _compiled(self) -> re.Pattern[bytes]:
         return re.compile(self.pattern, re.MULTILINE)
 
-    def finditer(self, text: bytes) -> Iterator[re.Match[bytes]]:
-        """The matches of the pattern, in order."""
+    def finditer(
+        self, text: bytes, places: Iterable[int] | None = None
+    ) -> Iterator[re.Match[bytes]]:
+        """The matches of the pattern, in order; `places` is where its words stand, if that is known."""
         if not self.words:
             yield from self._compiled.finditer(text)
-        for start, end in sorted(set(self._rows(text))):
+            return
+        for start, end in _rows(text, self._places(text) if places is None else places):
             yield from self._compiled.finditer(text, start, end)
 
     def search(self, text: bytes) -> re.Match[bytes] | None:
-        """A match of the pattern, not always the first one."""
-        if not self.words:
-            return self._compiled.search(text)
-        found = (self._compiled.search(text, *row) for row in self._rows(text))
-        return next((match for match in found if match is not None), None)
+        """The first match of the pattern."""
+        return next(self.finditer(text), None)
 
-    def _rows(self, text: bytes) -> Iterator[tuple[int, int]]:
-        """Where the rows with a word begin and end; those with several words come again."""
+    def _places(self, text: bytes) -> Iterator[int]:
         for word in self.words:
             at = text.find(word)
             while at >= 0:
-                end = text.find(b"\n", at)
-                end = len(text) if end < 0 else end
-                yield text.rfind(b"\n", 0, at) + 1, end
-                at = text.find(word, end)
+                yield at
+                at = text.find(word, at + len(word))
+
+
+def _rows(text: bytes, places: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Where the rows that hold some places begin and end, each once."""
+    end = -1
+    for at in sorted(places):
+        if at >= end:
+            start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+            end = len(text) if end < 0 else end
+            yield start, end

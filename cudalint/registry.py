@@ -121,19 +121,34 @@ LARGE = (
         rb"[-*=]\s*[(+]*\s*%b|(?<![\w.])%b\s*\*[^*]|[\"']-?\d[\d.]*e\d+[\"']" % (_NUMBER, _NUMBER),
     ),
 )
-# What makes code hot (see facts.loops): a step, a loader, a hook that a framework calls, a decoding
-# loop's choice of a token. The words of `hot-functions` in the settings count beside these.
-HOT: tuple[bytes | Rare, ...] = (
-    *(b"no_grad", b"inference_mode", b"def forward("),
-    Rare((b"backward(",), rb"\.backward\(|(?:manual|er|e)_backward\("),
-    Rare((b"step(",), rb"[._]step\("),
-    # a loader that is iterated or handed on, and not called
-    Rare((b"oader",), rb"\b(?:in|next)\b[^\n]*oader|oader\w*[ \t]*(?:[,)]|=[^=])"),
+# What makes a loop hot (see facts.loops): a step, code without gradients, a loader that is iterated.
+MARKERS: tuple[bytes | Rare, ...] = (
+    Rare((b"backward(",), rb"\.(?:manual_)?backward\("),
+    Rare((b"step(",), rb"(?<!heduler)(?<!self)\.step\(|optimizer_step\("),
+    Rare((b"scaler(",), rb"\b(?:loss_)?scaler\("),
+    Rare(
+        (b"no_grad", b"inference_mode"),
+        rb"(?:@|\bwith\b)[^\n]*?\b_?(?:no_grad|inference_mode)\b"
+        rb"|^[ \t]*(?:[\w.]+\.)?_?(?:no_grad|inference_mode)\(",
+    ),
+    Rare((b"oader",), rb"\b(?:in|next)\b[^\n]*oader"),
     Rare((b"dl",), rb"[ _]dl[:)]|\(dl\)|dls:"),
-    Rare((b"_batch",), rb"_batch(?:\(|_start|_end)"),
-    *(b"argmax(", b"multinomial(", b"_iter(", b"_iteration(", b"compute_loss", b"train_one_"),
-    *(b"optimize_parameters", b"update_parameters"),
 )
+# A loader that is handed to a function, which may call it otherwise.
+HANDED_ON = (Rare((b"oader",), rb"oader\w*[ \t]*[,)]"),)
+# A decoding loop chooses a token and appends it: a function that holds both.
+DECODES = (
+    (
+        Rare(
+            (b"argmax(", b"multinomial(", b"topk(", b"sample(", b"max("),
+            rb"[._](?:argmax|multinomial|topk|sample|max)\(",
+        ),
+    ),
+    (b"cat(", b"hstack("),
+)
+LOOPS = (b"for ", b"while ", b"while(")
+WHOLE_STEP = ((b"backward(",), (b"step(",))  # a function that holds both needs no loop
+HOT = (MARKERS, HANDED_ON, *DECODES, LOOPS, *WHOLE_STEP)
 # Casts, and what prints: formatting alone is not seen by anybody.
 CASTS = (
     Rare((b"float(", b"int(", b"bool(", b"round("), rb"(?<![\w.])(?:float|int|bool|round)\("),
@@ -143,14 +158,21 @@ CASTS = (
 # What is filled there: a mask, or what a softmax takes.
 MASKED = (b"mask", b"Mask", b"MASK", b"oftmax", b"tril", b"triu")
 # What a program that runs steps on a device cannot be written without.
-STEP = (b"backward(", b"no_grad", b"inference_mode", b".eval()", b"training_step")
+STEP = (*MARKERS[:4], b"no_grad", b"inference_mode", b".eval()", b"training_step")
 DEVICE = (b"cuda", b"device", b"gpu", b"ccelerat", b"Trainer")
 PLACED = (
     *(b".cuda(", b".to(", b"device=", b"device_map", b"Trainer(", b"prepare(", b"set_default"),
     *(b"Fabric(", b"Accelerator("),
 )
 # What runs when a file is started.
-RUNS = (b"__main__", Rare((), rb"^(?:for|while|with|if)\b|^[A-Za-z_][\w.]*\("))
+RUNS = (
+    b"__main__",
+    Rare(
+        (),
+        rb"^(?:for|while|with)\b|^if\b(?! (?:TYPE_CHECKING|typing\.|hasattr|sys\.|not |TEST_|HAS_|has_))"
+        rb"|^(?!__all__|log|warnings|register|_?add_|torch\._|sys\.|_register)[A-Za-z_][\w.]*\(",
+    ),
+)
 # `torch.cuda.amp`, by whatever name `torch.cuda` goes.
 AMP = (*(b"cuda.amp", b"cpu.amp", b"cuda import", b"cpu import"), *(b"cuda as ", b"cpu as "))
 # A row that gives a name a sum, or what goes on in the next row.
@@ -164,18 +186,28 @@ NARROW = (
     ),
 )
 # The parts of a root mean square: its root, its mean.
-ROOT = (b"sqrt", Rare((b".5",), rb"(?:-|\*\*)\s*0?\.5"), b"1/2", b"1 / 2")
-MEAN = (b"mean", b"sum(")
+ROOT = (
+    Rare((b"sqrt",), rb"(?<!math\.)(?<!np\.)(?<!numpy\.)(?<!\bi)sqrt"),
+    Rare((b".5",), rb"(?:-|\*\*)\s*0?\.5"),
+    *(b"1/2", b"1 / 2"),
+)
+MEAN = (b"mean(", b"mean,", b"mean as", b"mean\n", b"sum(", b"sum,", b"sum as", b"sum\n")
 SQUARE = (b"pow", b"**", b"square", Rare((b"*",), rb"\b(\w+) ?\* ?\1\b"))
-PRODUCT = (b"matmul", b"@", b"bmm", b"einsum", b"mm(")
+PRODUCT = (
+    *(b"matmul", b"bmm", b"einsum", b"mm("),
+    Rare((b"@",), rb"[\w)\]][ \t]*@|@[ \t=]"),
+)
 EXP = (b"exp(", b"exp_(")
 TRIANGLE = (b"tril", b"triu", b"subsequent_mask")
 UNITS = (b"silu", b"SiLU", b"gelu", b"GELU", b"swish")
 # How pairs are put back into one tensor.
 JOINED = (b"cat(", b"concat", b"stack(", b"as_real", b"empty_like(", b"zeros_like(")
+# Cosines and sines in names, and no costs, accounts, uses or classes.
+COS = (Rare((b"cos",), rb"(?<![b-zB-Z])cos(?!t|i?ne_|mo)"), b"COS", b"Cos", b"as_complex")
+SIN = (Rare((b"sin",), rb"(?<![b-zB-Z])sin(?![cgkt])"), b"SIN", b"Sin", b"as_complex")
 CURVES = (b"erf(", b"tanh(", b"igmoid(", b"igmoid_(", b"ndtr(")
 # What a norm cannot be written without: the name of its class or function, or its root.
-NORM = (b"Norm", b"norm(", *ROOT)
+NORM = (Rare((b"Norm",), rb"Norm(?!al(?!ize))"), b"norm(", *ROOT)
 # `1 + scale`, in the file: a helper may hold it.
 ONE_MORE = (b"1 +", b"1+", b"+ 1", b"+1", b"1.0 +", b"1.0+", b"1. +", b"1.+", b"add(1", b"ada_")
 
@@ -188,7 +220,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUS001", "item-in-step-loop", True, PY, (TORCH,), "unsafe", within=((b".item(",),), hot=True),
     Rule("CUS004", "scalar-cast-in-step-loop", True, PY, (TORCH,), "unsafe", within=(CASTS,), hot=True),
     Rule("CUD001", "unpinned-dataloader", True, PY, (TORCH,), "safe", within=((b"DataLoader",),)),
-    Rule("CUD004", "blocking-host-to-device-copy", True, PY, (TORCH,), "safe", within=((b".to(", b".cuda("),), hot=True),
+    Rule("CUD004", "blocking-host-to-device-copy", True, PY, (TORCH, (b"pin_memory",)), "safe", within=((b".to(", b".cuda("),), hot=True),
     Rule("CUP001", "full-fp32-by-default", True, PY, (TORCH, DEVICE, PLACED, RUNS), "unsafe", within=(STEP,)),
     Rule("CUP002", "deprecated-cuda-autocast", True, PY, (TORCH, AMP), "safe", within=((b"autocast", b"custom_fwd", b"custom_bwd"),)),
     Rule("CUP003", "deprecated-cuda-gradscaler", True, PY, (TORCH, AMP), "safe", within=((b"GradScaler",),)),
@@ -200,13 +232,13 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF006", "unfused-residual-norm", True, PY, (TORCH,), "unsafe", within=((b"Norm", b"norm("), SUMMED)),
     Rule("CUF007", "hand-written-gelu", True, PY, (TORCH,), "safe", within=(CURVES, (b"*", b".mul", b"multiply"))),
     Rule("CUF008", "unfused-gated-activation", True, PY, (TORCH,), "safe", within=(UNITS, (b"*", b".mul", b"multiply"))),
-    Rule("CUF009", "unfused-rotary-embedding", True, PY, (TORCH, JOINED), "safe", within=((b"cos", b"as_complex"), (b"sin", b"as_complex"))),
+    Rule("CUF009", "unfused-rotary-embedding", True, PY, (TORCH, JOINED), "safe", within=(COS, SIN)),
     Rule("CUF010", "log-of-softmax", True, PY, (TORCH, (b"oftmax", b"ross_entropy", b"CrossEntropyLoss"), (b"log(", b"nll_loss", b"NLLLoss", b"one_hot", b".float(", b"float32", b"torch.float")), "safe"),
     Rule("CUF011", "materialized-lm-head-logits", True, PY, (TORCH, (b"ross_entropy", b"CrossEntropyLoss"), (b"inear", b"weight")), "safe"),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
     Rule("CUF013", "separate-qkv-projections", False, PY, (TORCH, (b"Linear",)), None, within=((b"self.",), (b"q", b"Q"), (b"k", b"K"), (b"v", b"V"))),
     Rule("CUF014", "unfused-adaptive-norm", True, PY, (TORCH, ONE_MORE), "safe", within=(NORM,)),
-    Rule("CUF015", "dequantize-then-matmul", True, PY, (TORCH, NARROW), "unsafe", within=((b"linear(", *PRODUCT), (b"scale", b"absmax", b"delta", b"dequant"))),
+    Rule("CUF015", "dequantize-then-matmul", True, PY, (TORCH,), "unsafe", within=(NARROW, (b"linear(", *PRODUCT), (b"scale", b"absmax", b"delta", b"dequant"))),
     Rule("CUF016", "repeated-kv-heads", True, PY, (TORCH, (b"scaled_dot_product",), (b"repeat_interleave", b"expand(", b"repeat_kv")), "safe"),
     Rule("CUF017", "pinned-attention-backend", True, PY, (TORCH, (b"sdpa_kernel", b"sdp_kernel", b"enable_flash_sdp")), "safe"),
     Rule("CUF018", "explicit-causal-mask", True, PY, (TORCH, (b"scaled_dot_product",), TRIANGLE), "safe"),
@@ -216,7 +248,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF022", "unaligned-tensor-core-shape", False, PY, (TORCH, (b"Linear",), (b"16", b"half", b"autocast", b"mixed_precision")), None),
     Rule("CUF023", "attention-backends-never-compared", False, PY, (TORCH, (b"scaled_dot_product",)), None, hot=True),
     Rule("CUN001", "finite-mask-fill", True, PY, (TORCH, MASKED, LARGE), "unsafe", within=(MASKED,)),
-    Rule("CUT001", "triton-softmax-without-max", True, PY, ((b"triton",), (b"jit",)), "safe", within=((b"exp(", b"exp2(", b"exp,", b"exp2,", b"exp)"),), severity="error"),
+    Rule("CUT001", "triton-softmax-without-max", True, PY, ((b"triton",), (Rare((b"jit",), rb"(?<!torch\.)\bjit\b(?!\.)"),)), "safe", within=((b"exp(", b"exp2(", b"exp,", b"exp2,", b"exp)"),), severity="error"),
     Rule("CUK001", "unvectorized-global-access", True, CU, ((b"__global__",),), "unsafe"),
     Rule("CUK002", "cuda-softmax-without-max", True, CU, ((b"__global__", b"__device__"), (b"exp", b"ex2", b"EXP")), "safe", severity="error"),
     Rule("CUK007", "unchecked-launch", True, CU, ((b"<<<",),), "safe"),

@@ -22,10 +22,10 @@ PACKAGE = ROOT / "cudalint"
 
 # Low to high: a module imports from its own layer and those below it, never from above.
 LAYERS = (
-    {"", "errors", "formats", "model", "rare"},
+    {"", "errors", "formats", "model", "rare", "prose", "occurrences", "definitions", "hooks"},
     {"registry"},  # names of rules only: checks and fixes are loaded by importlib when asked for
     {"gpus", "globs", "selection", "settings", "options", "config", "report"},
-    {"read", "sieve", "conditionals", "blank", "parse", "package", "ignore", "discover"},
+    {"read", "reach", "sieve", "conditionals", "blank", "parse", "package", "ignore", "discover"},
     {"facts", "logical"},
     {"checks", "fixes"},
     {"suppress", "rewrite"},

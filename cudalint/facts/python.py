@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cudalint.facts import Facts
-from cudalint.facts.words import Words, places
+from cudalint.facts.words import Word, Words, places
+from cudalint.prose import QUOTES, Prose
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -80,14 +80,19 @@ class PythonFacts(Facts):
         found.sort(key=lambda node: node.start_byte)
         yield from found
 
-    def places(self, word: bytes | re.Pattern[bytes]) -> list[int]:
-        """Where a word or a pattern occurs in the bytes, in order."""
+    def places(self, word: Word) -> list[int]:
+        """Where a word or a pattern occurs in the code, in order: comments and prose left out."""
         if (known := self._places.get(word)) is None:
-            known = self._places[word] = list(places(self.text, word))
+            found = self._prose.without(places(self.text, word))
+            known = self._places[word] = list(found)
         return known
 
     @cached_property
-    def _places(self) -> dict[bytes | re.Pattern[bytes], list[int]]:
+    def _prose(self) -> Prose:
+        return Prose(self.text, sorted(at for word in QUOTES for at in places(self.text, word)))
+
+    @cached_property
+    def _places(self) -> dict[Word, list[int]]:
         return {}
 
     @cached_property

@@ -6,16 +6,21 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cudalint.occurrences import whole
+from cudalint.rare import Rare
+
 if TYPE_CHECKING:
     from tree_sitter import Node
 
 # A search costs about 0.1 ms for 400 kB, the index 20 ms; most files are asked for few words.
 ENOUGH_SEARCHES = 200
 _WORD = re.compile(rb"[A-Za-z_][A-Za-z_0-9]*")
-_PART = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789")
 
 
-def places(text: bytes, word: bytes | re.Pattern[bytes]) -> Iterator[int]:
+Word = bytes | re.Pattern[bytes] | Rare
+
+
+def places(text: bytes, word: Word) -> Iterator[int]:
     """Where a word or a pattern occurs in a text, in order."""
     if not isinstance(word, bytes):
         yield from (match.start() for match in word.finditer(text))
@@ -55,17 +60,5 @@ class Words:
             for match in _WORD.finditer(self.text):
                 self._index.setdefault(match.group(), []).append(match.start())
         if self._index is None or not word.isascii():
-            return self._search(word)
+            return whole(self.text, word)
         return self._index.get(word, [])
-
-    def _search(self, word: bytes) -> Iterator[int]:
-        text, size = self.text, len(word)
-        at = text.find(word)
-        while at >= 0:
-            end = at + size
-            whole = (at == 0 or text[at - 1] not in _PART) and (
-                end == len(text) or text[end] not in _PART
-            )
-            if whole:
-                yield at
-            at = text.find(word, end)

@@ -90,8 +90,8 @@ IMPORTS = [
         "\nsoftmax(x)  # torch\n",
     ),
     (
-        "#!/bin/sh\n# torch\nx.item()\n",
-        "#!/bin/sh\n# torch\nfrom cudalint.kernels import softmax\n\nsoftmax(x)\n",
+        "#!/bin/sh\n# A text\nx.item()  # torch\n",
+        "#!/bin/sh\n# A text\nfrom cudalint.kernels import softmax\n\nsoftmax(x)  # torch\n",
     ),
     (
         "import os\n\nimport torch\nfrom torch import nn\n\nfrom .a import b\nx.item()\n",

@@ -251,7 +251,10 @@ def rule(*, within: bool, hot: bool = False) -> Rule:
         (b"def f():\n    one\n    three\n", True, True),
         (b"one\ndef g():\n    pass\nthree\n", True, True),
         (b"@one\n@x\ndef g():\n    two\n", True, True),
-        (b'def g():\n    """\nclass one\n    """\n    two\n', True, True),
+        (b'def g():\n    """\nclass x\n    """\n    one\n    two\n', True, True),
+        (b'def g():\n    """\n    one\n    """\n    two\n', False, False),
+        (b'x = \'"""\'\n"""one"""\ntwo\n', True, True),
+        (b"# one\ntwo\n", False, False),
         (b"class A:\n    def f(self):\n        one\n    def g(self):\n        two\n", True, True),
         (b"async def g():\n    two\nasync def f():\n    one\n", True, False),
         (b"def g():\n    f(\n'one'\n)\n    two\n", True, True),
@@ -267,21 +270,43 @@ def test_words_must_meet(text: bytes, file: bool, definition: bool) -> None:
     ("text", "survives"),
     [
         (b"def first():\n    one two\n", False),
-        (b"def first():\n    one two\n    loss.backward()\n", True),
-        (b"def first():\n    one two\ndef second():\n    loss.backward()\n", False),
-        (b"def first():\n    one two\ndef second():\n    loss.backward(first())\n", True),
+        (b"def first():\n    one two\n    loss.backward()\n", False),
+        (b"def first():\n    one two\n    loss.backward()\n    optimizer.step()\n", True),
+        (b"def first():\n    for x in y:\n        one two\n        loss.backward()\n", True),
+        (b"for x in y:\n    one two\n    loss.backward()\n", True),
         (
-            b"@x\ndef first():\n    one two\ndef third():\n    first()\ndef second():\n    third(x.backward())\n",
+            b"def first():\n    one two\ndef second():\n    while 1:\n        loss.backward()\n",
+            False,
+        ),
+        (
+            b"def first():\n    one two\ndef second():\n    while 1:\n        loss.backward(first())\n",
             True,
         ),
-        (b"one two\ndef second():\n    loss.backward()\n", True),
-        (b"def first():\n    one two\n    my_step_like()\n", True),
+        (
+            b"def first():\n    one two\ndef third():\n    first()\n"
+            b"def second():\n    for x in y:\n        third(x.backward())\n",
+            True,
+        ),
+        (
+            b"def step():\n    loss.backward()\ndef first():\n    for x in y:\n        step()\n        one two\n",
+            True,
+        ),
+        (b"def my_step_like():\n    one two\n", True),
+        (b"class A:\n    def training_step(self):\n        one two\n", True),
+        (b"class A(Module):\n    def forward(self):\n        one two\n", True),
+        (b"class A(Function):\n    def forward(ctx):\n        one two\n", False),
+        (b"class A:\n    def forward(self):\n        one two\n", False),
+        (b"def first(data):\n    one two\ndef main():\n    first(loader)\n", True),
+        (
+            b"def first():\n    while 1:\n        x = cat([x, p.argmax(-1)])\n        one two\n",
+            True,
+        ),
     ],
 )
 def test_hot_rules_need_code_that_hot_code_reaches(
     text: bytes, survives: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.undo()  # the real words
+    monkeypatch.undo()  # the real reach
     found = sieve.survivors(text, [rule(within=True, hot=True)], ["my_step_like"])
     assert bool(found) is survives
 

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from cudalint import registry, sieve
+from cudalint import registry
 from cudalint.facts.python import PythonFacts
 from cudalint.model import Edit, Finding, PackageFacts, Patch, Plan, Refusal, Source, Span
+from cudalint.reach import Reach
 from cudalint.settings import Settings
 
 Writer = Callable[[Plan], Patch]
@@ -32,7 +33,7 @@ def install(
     def planned(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
         return plan or Plan("safe", "toy fix", finding, facts)
 
-    monkeypatch.setattr(sieve, "HOT", (b".item(",))
+    monkeypatch.setattr(Reach, "runs", lambda self, place: True)
     monkeypatch.setattr(registry.Rule, "load_check", lambda self: SimpleNamespace(check=check))
     fixer = SimpleNamespace(plan=planned, write=write)
     monkeypatch.setattr(registry.Rule, "load_fix", lambda self: fixer)

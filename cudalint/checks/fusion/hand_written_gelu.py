@@ -57,10 +57,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.activations import Activation, activations
-from cudalint.facts.graph.patterns.candidates import Word, attributes, functions, helpers
+from cudalint.facts.graph.patterns.candidates import attributes, functions, helpers
 from cudalint.facts.graph.patterns.deliberate import (
     FUSED_ACTIVATION,
     is_autograd_helper,
@@ -70,6 +71,7 @@ from cudalint.facts.graph.patterns.deliberate import (
 from cudalint.facts.graph.patterns.literals import Literals
 from cudalint.facts.graph.patterns.spans import span_of
 from cudalint.facts.python import PythonFacts
+from cudalint.facts.words import Word
 from cudalint.model import Finding
 
 if TYPE_CHECKING:
@@ -93,9 +95,8 @@ _TORCH = {
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
     gates = attributes(facts, b"Sigmoid")
-    for function in functions(facts, (*CURVES, *gates, *helpers(facts, NORMAL)), PRODUCT):
-        if not _may_hold(facts, function, gates):
-            continue
+    curves = (*CURVES, *gates, *helpers(facts, NORMAL))
+    for function in functions(facts, curves, PRODUCT, where=partial(_may_hold, facts.text, gates)):
         literals = Literals(facts, facts.graphs.classes.of(function))
         for found in activations(facts.graphs.of(function), literals):
             span = span_of(found.result, found.consumed, function)
@@ -103,14 +104,14 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
                 yield Finding("CUF007", span, _message(found), {"activation": found})
 
 
-def _may_hold(facts: PythonFacts, function: Node, gates: tuple[bytes, ...]) -> bool:
+def _may_hold(source: bytes, gates: tuple[bytes, ...], start: int, end: int) -> bool:
     """Whether the words are there that the forms cannot be written without.
 
     The tanh form has its cubic term, here or in a constant of the file; a sigmoid is multiplied by
     something that its argument names, in a row of its own or in that of the sigmoid.
     """
-    text = facts.text[function.start_byte : function.end_byte]
-    if b"erf(" in text or b"ndtr(" in text or (b"tanh" in text and CUBIC in facts.text):
+    text = source[start:end]
+    if b"erf(" in text or b"ndtr(" in text or (b"tanh" in text and CUBIC in source):
         return True
     if any(gate in text for gate in gates):
         return True

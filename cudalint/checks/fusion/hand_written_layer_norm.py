@@ -55,20 +55,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cudalint.facts.graph.patterns.candidates import aliases, functions
+from cudalint.facts.graph.patterns.candidates import ROOTS, aliases, functions
 from cudalint.facts.graph.patterns.norms import layer_norms
 from cudalint.facts.graph.patterns.outermost import norms_by_hand
 from cudalint.facts.python import PythonFacts
 from cudalint.model import Finding
 
-ROOT = (b"sqrt", b"-0.5", b"- 0.5", b"-.5", b"** 0.5", b"**0.5")
-SPREAD = (b"var", b"mean", b"sum")
+SPREAD = (b"var(", b"var_mean(", b"mean(", b"sum(")
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
     if facts.settings.assume_compiled:
         return
-    roots = (*ROOT, *aliases(facts, b"sqrt"))
+    roots = (*ROOTS, *aliases(facts, b"sqrt"))
     spreads = (*SPREAD, *aliases(facts, b"var_mean", b"var", b"mean"))
     for function in functions(facts, roots, spreads):
         for norm, span in norms_by_hand(facts, function, layer_norms):

@@ -57,21 +57,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from cudalint.facts.graph.patterns.candidates import aliases, functions
+from cudalint.facts.graph.patterns.candidates import ROOTS, aliases, functions
 from cudalint.facts.graph.patterns.norms import rms_norms
 from cudalint.facts.graph.patterns.outermost import norms_by_hand
 from cudalint.facts.python import PythonFacts
 from cudalint.model import Finding
 
-ROOT = (b"sqrt", b"-0.5", b"- 0.5", b"-.5", b"** 0.5", b"**0.5", b"1/2", b"1 / 2")
-MEAN = (b"mean", b"sum")
+MEAN = (b"mean(", b"sum(")
 SQUARE = re.compile(rb"pow|\*\*|square|\b(\w+) ?\* ?\1\b")
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
     if facts.settings.assume_compiled:
         return
-    roots = (*ROOT, *aliases(facts, b"sqrt"))
+    roots = (*ROOTS, *aliases(facts, b"sqrt"))
     for function in functions(facts, roots, MEAN):
         if SQUARE.search(facts.text, function.start_byte, function.end_byte):
             for norm, span in norms_by_hand(facts, function, rms_norms):

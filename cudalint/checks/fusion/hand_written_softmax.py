@@ -65,7 +65,7 @@ from cudalint.model import Finding
 
 # Of tensors: neither Python's, NumPy's nor Triton's.
 EXP = re.compile(rb"exp(?<!math\.exp)(?<!np\.exp)(?<!numpy\.exp)(?<!tl\.exp)_?\(")
-LARGEST = (b"max", b"logsumexp")
+LARGEST = (b"max(", b"maximum(", b"logsumexp")
 SUM = (b"sum",)
 FUSED = re.compile(rb"softmax|fused|triton|flash|kernel", re.IGNORECASE)
 

@@ -56,13 +56,14 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cudalint.facts.graph.patterns.candidates import Word, aliases, attributes, functions
+from cudalint.facts.graph.patterns.candidates import aliases, attributes, functions
 from cudalint.facts.graph.patterns.deliberate import is_autograd_function
 from cudalint.facts.graph.patterns.lm_heads import heads
 from cudalint.facts.graph.patterns.log_softmaxes import Found, found_in
 from cudalint.facts.graph.patterns.spans import span_of
 from cudalint.facts.guards import is_guarded
 from cudalint.facts.python import PythonFacts
+from cudalint.facts.words import Word
 from cudalint.model import Finding
 
 if TYPE_CHECKING:

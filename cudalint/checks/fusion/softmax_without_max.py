@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 # Of tensors: neither Python's, NumPy's nor Triton's, and no log-sum-exp.
 EXP = re.compile(rb"exp(?<![a-z]exp)(?<!math\.exp)(?<!np\.exp)(?<!numpy\.exp)(?<!tl\.exp)_?\(")
-SUM = (b"sum",)
+SUM = (b"sum(",)
 QUOTIENT = (b"/", b"div", b"reciprocal")
 
 

@@ -57,7 +57,6 @@ two dims means one row a sample to the fused function; code that means one row a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -68,11 +67,16 @@ from cudalint.facts.graph.patterns.outermost import NORM_WORDS, is_wanted, norm_
 from cudalint.facts.graph.values import Graph
 from cudalint.facts.python import PythonFacts
 from cudalint.model import Finding, Span
+from cudalint.rare import Rare
+from cudalint.registry import ONE_MORE
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-ONE = re.compile(rb"\b1(?:\.0?)? ?\+|\+ ?1(?:\.0?)?\b(?!\.)|add\(1\b|\bada_(?:layer|rms)_norm\(")
+ONE = Rare(
+    ONE_MORE,
+    rb"(?:^|[(=*\[, ])1(?:\.0?)? ?\+|\+ ?1(?:\.0?)?[ \t]*(?:[)*#]|\r?$)|add\(1\b|\bada_(?:layer|rms)_norm\(",
+)
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:

@@ -57,16 +57,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from functools import partial
 
 from cudalint.facts.graph.patterns.candidates import functions
 from cudalint.facts.graph.patterns.outermost import is_wanted, norm_attributes
 from cudalint.facts.graph.patterns.residuals import ResidualNorm, nodes_of, residual_norms
 from cudalint.facts.python import PythonFacts
 from cudalint.model import Finding, Span
-
-if TYPE_CHECKING:
-    from tree_sitter import Node
 
 # A row that gives a name a sum, or what goes on in the next row.
 SUM = re.compile(rb"^[ \t]+\w+ ?(?:\+=|=[^=\n][^\n]*(?:\+|add\(|\($))", re.MULTILINE)
@@ -77,9 +74,8 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
     if facts.settings.assume_compiled:
         return
     words = (*WORDS, *norm_attributes(facts))
-    for function in functions(facts, words, (SUM,)):
-        if not _follows(facts, function, words):
-            continue
+    follows = partial(_follows, facts.text, words)
+    for function in functions(facts, words, (SUM,), where=follows):
         for found in residual_norms(facts, facts.graphs.of(function)):
             added, normed = nodes_of(found)
             if is_wanted(facts, added, function):
@@ -89,12 +85,10 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
             yield Finding("CUF006", Span(start, end), _message(facts, found), captures)
 
 
-def _follows(facts: PythonFacts, function: Node, words: Iterable[bytes]) -> bool:
+def _follows(text: bytes, words: Iterable[bytes], start: int, end: int) -> bool:
     """Whether a norm's word stands behind a sum: only then is a graph worth making."""
-    first = SUM.search(facts.text, function.start_byte, function.end_byte)
-    return first is not None and any(
-        facts.text.find(word, first.start(), function.end_byte) >= 0 for word in words
-    )
+    first = SUM.search(text, start, end)
+    return first is not None and any(text.find(w, first.start(), end) >= 0 for w in words)
 
 
 def _message(facts: PythonFacts, found: ResidualNorm) -> str:

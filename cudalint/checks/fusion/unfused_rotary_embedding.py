@@ -60,7 +60,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cudalint.facts.graph.patterns.candidates import Word, functions, helpers
+from cudalint.facts.graph.patterns.candidates import functions, helpers
 from cudalint.facts.graph.patterns.deliberate import (
     FUSED_ROPE,
     is_autograd_helper,
@@ -70,6 +70,7 @@ from cudalint.facts.graph.patterns.deliberate import (
 from cudalint.facts.graph.patterns.rotary_pairs import Rotation, rotations
 from cudalint.facts.graph.patterns.spans import span_of
 from cudalint.facts.python import PythonFacts
+from cudalint.facts.words import Word
 from cudalint.model import Finding
 
 if TYPE_CHECKING:

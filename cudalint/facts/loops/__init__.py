@@ -16,6 +16,7 @@ from cudalint.facts.loops.steps import Steps
 from cudalint.facts.loops.throttle import Throttle
 from cudalint.facts.tensors.definitions import is_module_class, may_call
 from cudalint.facts.tensors.tables import words
+from cudalint.hooks import is_hook, is_step
 from cudalint.rare import Rare
 
 if TYPE_CHECKING:
@@ -25,19 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Loops", "Reason"]
 
-# Methods that a framework calls once a step.
-HOOKS = words(
-    "training_step validation_step test_step predict_step compute_loss prediction_step "
-    "training_step_end validation_step_end optimizer_step on_before_zero_grad"
-)
-_BATCH_HOOK = re.compile(
-    r"on_(?:\w+_)?batch_(?:start|end)$|on_(?:before|after)_backward$|on_step_end$"
-)
-# Functions that another file calls once a step, by their names.
-_STEP_NAME = re.compile(
-    r"^_?(?:train|eval|evaluate|valid|validation|val|test)_(?:step|iter|iteration|on_batch|batch)$"
-    r"|^(?:optimize_parameters|train_one_batch|train_one_step|update_parameters|_shared_step)$"
-)
 _APPLIES = words("map filter sorted max min apply tree_map apply_to_collection tree_map_only")
 _TEST = re.compile(r"^(?:test|main$)")
 _DEFINED = re.compile(rb"^[ \t]*(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
@@ -84,9 +72,7 @@ class Loops:
         if name == "forward":
             node = self.facts.root.descendant_for_byte_range(*match.span(1))
             return node is not None and node.parent is not None and self._is_hook(node.parent, name)
-        if name in HOOKS or name in self.facts.settings.hot_functions:
-            return True
-        return bool(_BATCH_HOOK.match(name) or _STEP_NAME.match(name))
+        return name in self.facts.settings.hot_functions or is_hook(name) or is_step(name)
 
     # -- questions ----------------------------------------------------------------------------
 
@@ -234,7 +220,7 @@ class Loops:
             return "called"
         if sites or _TEST.match(name) or name in ("__init__", "__getitem__"):
             return None
-        return "step" if _STEP_NAME.match(name) or self._is_whole_step(function) else None
+        return "step" if is_step(name) or self._is_whole_step(function) else None
 
     def _is_call_of(self, site: Node, function: Node) -> bool:
         return site.type != "call" or may_call(self.facts, site, function)
@@ -245,7 +231,7 @@ class Loops:
         holder = self.facts.names.enclosing(function, "class_definition", "function_definition")
         if holder is None or holder.type != "class_definition":
             return False
-        if name in HOOKS or _BATCH_HOOK.match(name):
+        if is_hook(name):
             return True
         return name == "forward" and is_module_class(self.facts, holder)
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from itertools import islice
 from typing import TYPE_CHECKING
+
+from cudalint import definitions
+from cudalint.definitions import Function
+from cudalint.facts.words import Word
+from cudalint.rare import Rare
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.python import PythonFacts
 
-Word = bytes | re.Pattern[bytes]
 
 # The operator, and no decorator: something stands before it, or a blank after it. A pattern that
 # begins with plain letters is sought at the speed of `bytes.find`.
@@ -22,26 +25,33 @@ _OPERATOR = re.compile(rb"@(?:(?<=[\w)\]]@)|(?<=[\w)\]][ \t]@)|(?=[ \t]))")
 PRODUCTS: tuple[Word, ...] = (b"matmul", b"bmm", b"einsum", b".mm(", _OPERATOR)
 PRODUCT_NAMES = (b"matmul", b"bmm", b"einsum")
 SOFTMAX = (b"oftmax(",)
-_DEF, _CLASS = re.compile(rb"def[ \t]"), re.compile(rb"class[ \t]")
+HALF = (b".5", b"/2", b"/ 2")
+# A root of a tensor: not a number's, by `math` or `numpy`.
+ROOTS: tuple[Word, ...] = (
+    re.compile(rb"sqrt_?\((?<!math\.sqrt\()(?<!np\.sqrt\()(?<!numpy\.sqrt\()"),
+    Rare((b"**",), rb"\*\*\s*\(*\s*-?\s*\(*(?:0?\.5|1\.?0?\s*/\s*2)"),
+    Rare(HALF, rb"[(,=]\s*-?\s*(?:0?\.5|1\.?0?\s*/\s*2)\s*[,)]"),
+)
 _ASSIGNED = re.compile(rb"self\.(\w+)\s*(?::[^=\n]*)?=([^\n]*)$", re.MULTILINE)
 _BESIDE = re.compile(rb"(?:self\.\w+\s*,\s*)*")  # the rest of `self.a, self.b = …`
 _ALIAS = rb"\b\w*%s\w*\s+as\s+(\w+)|^\s*(\w+)\s*=\s*[\w.]*%s\w*\s*$"
 
 
-def functions(facts: PythonFacts, *groups: Iterable[Word]) -> Iterator[Node]:
+def functions(
+    facts: PythonFacts,
+    *groups: Iterable[Word],
+    where: Callable[[int, int], bool] = lambda start, end: True,
+) -> Iterator[Node]:
     """The functions whose bytes hold a word of every group, in source order, nested ones too.
 
-    Sought in the rows of the text: the tree is asked only for those that hold all words.
+    Sought in the rows of the text: the tree is asked only for those that hold all words, and whose
+    range of bytes `where` wants.
     """
-    places = []
-    for group in groups:
-        places.append(sorted(at for word in group for at in facts.places(word)))
-        if not places[-1]:
-            return
-    for start, end in _definitions(facts.text):
-        if not all(_within(positions, start, end) for positions in places):
+    places = _places(facts, groups)
+    for function in _holding(facts, places):
+        if not where(function.start, function.end):
             continue
-        word = facts.root.descendant_for_byte_range(start, start + 1)
+        word = facts.root.descendant_for_byte_range(function.start, function.start + 1)
         node = word.parent if word is not None else None
         if node is None or node.type != "function_definition":
             continue
@@ -49,27 +59,17 @@ def functions(facts: PythonFacts, *groups: Iterable[Word]) -> Iterator[Node]:
             yield node
 
 
-@lru_cache(maxsize=1)  # many rules ask one text, in turn
-def _definitions(text: bytes) -> list[tuple[int, int]]:
-    """Where the `def`s stand, and where at the latest their functions end: at the next header that
-    is indented no deeper."""
-    made = []
-    found = [header for word in (_DEF, _CLASS) for header in _headers(text, word)]
-    found.sort()
-    for at, (start, indent, is_function) in enumerate(found):
-        if is_function:
-            end = next((s for s, i, _ in islice(found, at + 1, None) if i <= indent), len(text))
-            made.append((start, end))
-    return made
+def _places(facts: PythonFacts, groups: Iterable[Iterable[Word]]) -> list[list[int]]:
+    """Where the words of each group stand."""
+    return [sorted(at for word in group for at in facts.places(word)) for group in groups]
 
 
-def _headers(text: bytes, word: re.Pattern[bytes]) -> Iterator[tuple[int, int, bool]]:
-    for match in word.finditer(text):
-        row = text.rfind(b"\n", 0, match.start()) + 1
-        before = text[row : match.start()]
-        lead = before.lstrip(b" \t")
-        if lead.rstrip() in (b"", b"async"):
-            yield row + len(before) - len(lead), len(before) - len(lead), word is _DEF
+def _holding(facts: PythonFacts, places: list[list[int]]) -> Iterator[Function]:
+    """The functions that hold a place of every list, as far as the bytes tell."""
+    if all(places):
+        for function in definitions.functions(facts.text):
+            if all(_within(positions, function.start, function.end) for positions in places):
+                yield function
 
 
 def _within(positions: list[int], start: int, end: int) -> bool:
@@ -110,14 +110,11 @@ def helpers(
     And none of the words `without`, which tell a step of the computation from all of it.
     """
     found = []
-    for function in functions(facts, *groups):
-        code = facts.text[function.start_byte : function.end_byte]
-        if any(word in code for word in without):
+    for start, end, name, _ in _holding(facts, _places(facts, groups)):
+        if any(facts.text.find(word, start, end) >= 0 for word in without):
             continue
-        name = function.child_by_field_name("name")
-        text = facts.code(name).encode() if name is not None else b"__"
-        if text != b"forward" and not text.startswith(b"__"):
-            found.append(text + b"(")
+        if name != b"forward" and not name.startswith(b"__"):
+            found.append(name + b"(")
     return tuple(dict.fromkeys(found))
 
 
@@ -126,15 +123,22 @@ def attributes(facts: PythonFacts, kind: bytes) -> tuple[bytes, ...]:
     if kind not in facts.text:
         return ()
     found = []
-    for match in _ASSIGNED.finditer(facts.text):
-        start = facts.text.rfind(b"\n", 0, match.start()) + 1
-        before = facts.text[start : match.start()].strip()
+    for names, value in _assignments(facts.text):
+        if kind in value:
+            found += [b"self." + name + b"(" for name in names]
+    return tuple(dict.fromkeys(found))
+
+
+@lru_cache(maxsize=1)  # many rules ask one text, in turn
+def _assignments(text: bytes) -> list[tuple[list[bytes], bytes]]:
+    """What is assigned to attributes of `self`, and the names it gets, `self.a, self.b = …`."""
+    found = []
+    for match in _ASSIGNED.finditer(text):
+        before = text[text.rfind(b"\n", 0, match.start()) + 1 : match.start()].strip()
         if not _BESIDE.fullmatch(before):
             continue
         value = match.group(2)
         if value.rstrip().endswith((b"(", b"[")):
-            value += facts.text[match.end() : match.end() + 200].partition(b"self.")[0]
-        if kind in value:
-            names = (*re.findall(rb"self\.(\w+)", before), match.group(1))
-            found += [b"self." + name + b"(" for name in names]
-    return tuple(dict.fromkeys(found))
+            value += text[match.end() : match.end() + 200].partition(b"self.")[0]
+        found.append(([*re.findall(rb"self\.(\w+)", before), match.group(1)], value))
+    return found

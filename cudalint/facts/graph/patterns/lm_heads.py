@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cudalint.facts.graph.patterns.candidates import Word, aliases, attributes
+from cudalint.facts.graph.patterns.candidates import aliases, attributes
 from cudalint.facts.graph.patterns.losses import Loss, losses
 from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import is_const
 from cudalint.facts.graph.values import Graph, Use, Value
+from cudalint.facts.words import Word
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.adaptive import adaptive_norms
-from cudalint.facts.graph.patterns.candidates import aliases, attributes
+from cudalint.facts.graph.patterns.candidates import ROOTS, aliases, attributes
 from cudalint.facts.graph.patterns.deliberate import (
     FUSED_NORM,
     is_autograd_function,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 # What a norm cannot be written without, where it stands.
-NORM_WORDS = (b"norm(", b"Norm(", b"sqrt", b"-0.5", b"- 0.5", b"-.5", b"** 0.5", b"**0.5")
+NORM_WORDS = (b"norm(", b"Norm(", *ROOTS)
 
 
 def norm_attributes(facts: PythonFacts) -> tuple[bytes, ...]:

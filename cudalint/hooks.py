@@ -1,0 +1,38 @@
+"""Functions that somebody else calls once a step, by their names."""
+
+from __future__ import annotations
+
+import re
+
+# Methods that a framework calls; `forward` of a module is one too, and needs a look at its class.
+HOOKS = frozenset(
+    [
+        "training_step",
+        "validation_step",
+        "test_step",
+        "predict_step",
+        "compute_loss",
+        "prediction_step",
+        "training_step_end",
+        "validation_step_end",
+        "optimizer_step",
+        "on_before_zero_grad",
+    ]
+)
+_BATCH_HOOK = re.compile(
+    r"on_(?:\w+_)?batch_(?:start|end)$|on_(?:before|after)_backward$|on_step_end$"
+)
+_STEP_NAME = re.compile(
+    r"^_?(?:train|eval|evaluate|valid|validation|val|test)_(?:step|iter|iteration|on_batch|batch)$"
+    r"|^(?:optimize_parameters|train_one_batch|train_one_step|update_parameters|_shared_step)$"
+)
+
+
+def is_hook(name: str) -> bool:
+    """Whether a framework calls a method of this name once a step."""
+    return name in HOOKS or _BATCH_HOOK.match(name) is not None
+
+
+def is_step(name: str) -> bool:
+    """Whether a function of this name is a step that another file calls."""
+    return _STEP_NAME.match(name) is not None

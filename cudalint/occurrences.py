@@ -1,0 +1,86 @@
+"""Where many words occur in a text: all of them found in one pass (Aho and Corasick, 1975)."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ahocorasick_rs import BytesAhoCorasick, Implementation
+
+from cudalint.prose import QUOTES, Prose
+from cudalint.rare import Rare
+
+if TYPE_CHECKING:
+    from cudalint.model import Language
+
+Word = bytes | Rare
+
+PART = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789")
+
+
+class Vocabulary:
+    """Words and the words of patterns, ready to be sought together."""
+
+    def __init__(self, words: Iterable[Word]) -> None:
+        found = sorted({*QUOTES, *(plain for word in words for plain in _plain(word))})
+        self.numbers = {word: number for number, word in enumerate(found)}
+        self.automaton = BytesAhoCorasick(found, implementation=Implementation.DFA)
+
+
+class Occurrences:
+    """Where the words of a vocabulary stand in one text; in Python code, not in its prose."""
+
+    def __init__(self, text: bytes, vocabulary: Vocabulary, language: Language) -> None:
+        self.text = text
+        self._numbers = vocabulary.numbers
+        self._starts: defaultdict[int, list[int]] = defaultdict(list)
+        for number, start, _ in vocabulary.automaton.find_matches_as_indexes(
+            text, overlapping=True
+        ):
+            self._starts[number].append(start)
+        self._found: dict[Word, Sequence[int]] = {}
+        self._prose = self._read_prose() if language == "python" else None
+
+    def of(self, word: Word) -> Sequence[int]:
+        """Where a word, or a match of a pattern, begins, in order."""
+        if (known := self._found.get(word)) is None:
+            places = self._places(word) if isinstance(word, bytes) else self._matches(word)
+            if places and self._prose is not None:
+                places = list(self._prose.without(places))
+            known = self._found[word] = places
+        return known
+
+    def within(self, word: Word, start: int, end: int) -> bool:
+        """Whether a word begins in a range of bytes."""
+        starts = self.of(word)
+        at = bisect_left(starts, start)
+        return at < len(starts) and starts[at] < end
+
+    def _places(self, word: bytes) -> Sequence[int]:
+        return self._starts.get(self._numbers[word], ())
+
+    def _matches(self, pattern: Rare) -> Sequence[int]:
+        places = [at for word in pattern.words for at in self.of(word)]
+        found = pattern.finditer(self.text, places) if places or not pattern.words else ()
+        return [match.start() for match in found]
+
+    def _read_prose(self) -> Prose:
+        quotes = sorted(at for word in QUOTES for at in self._places(word))
+        return Prose(self.text, quotes)
+
+
+def _plain(word: Word) -> tuple[bytes, ...]:
+    return (word,) if isinstance(word, bytes) else word.words
+
+
+def whole(text: bytes, word: bytes) -> Iterator[int]:
+    """Where a name stands that is not a part of a longer one, in order."""
+    size = len(word)
+    at = text.find(word)
+    while at >= 0:
+        end = at + size
+        if (at == 0 or text[at - 1] not in PART) and (end == len(text) or text[end] not in PART):
+            yield at
+        at = text.find(word, end)

@@ -1,0 +1,185 @@
+"""Which functions may run every step, by names alone: no code that does is ever left out.
+
+A loop runs steps where it holds a marker (`.backward(`, a loader, …) or calls a function that does.
+What is called from such a loop's function, from a hook or from a whole step runs every step too.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+from ahocorasick_rs import BytesAhoCorasick
+
+from cudalint.definitions import functions
+from cudalint.hooks import is_hook, is_step
+from cudalint.occurrences import PART, Occurrences, Word, whole
+from cudalint.registry import DECODES, HANDED_ON, LOOPS, MARKERS, WHOLE_STEP
+
+_NO_MODULE = re.compile(
+    rb"^\s*(?:object|(?:\w+\.)*(?:Function|ABC|NamedTuple|Protocol|Generic\b.*))?\s*$"
+)
+MODULE = -1  # the number of the code that stands in no function
+
+
+class Reach:
+    """The functions of one text that hot code reaches."""
+
+    def __init__(self, found: Occurrences, hot_functions: Iterable[str]) -> None:
+        self.text, self.found = found.text, found
+        self.hot_functions = frozenset(hot_functions)
+        self.functions = functions(self.text)
+        self._starts = [function.start for function in self.functions]
+
+    def runs(self, place: int) -> bool:
+        """Whether the code at a place may run every step."""
+        return any(number in self._reached for number in self._holders(place))
+
+    @property
+    def any(self) -> bool:
+        """Whether anything may run every step."""
+        return bool(self._reached)
+
+    # -- who holds, and who calls ---------------------------------------------------------------
+
+    def _holders(self, place: int) -> list[int]:
+        """The functions around a place, by number, innermost first; `MODULE` where there is none."""
+        number = bisect_right(self._starts, place) - 1
+        while number != MODULE and self.functions[number].end <= place:
+            number = self._outer[number]
+        found = []
+        while number != MODULE:
+            found.append(number)
+            number = self._outer[number]
+        return found or [MODULE]
+
+    @cached_property
+    def _outer(self) -> list[int]:
+        """The function around each function."""
+        outer: list[int] = []
+        for number, function in enumerate(self.functions):
+            around = number - 1
+            while around != MODULE and self.functions[around].end <= function.start:
+                around = outer[around]
+            outer.append(around)
+        return outer
+
+    @cached_property
+    def _named(self) -> dict[bytes, list[int]]:
+        """Functions by the name that calls them."""
+        named = defaultdict(list)
+        for number in range(len(self.functions)):
+            named[self._call_name(number)].append(number)
+        return named
+
+    def _call_name(self, number: int) -> bytes:
+        """By which name a function is called: a class's for `__init__`."""
+        _, _, name, holder = self.functions[number]
+        return holder if holder and name == b"__init__" else name
+
+    def _sites(self, name: bytes) -> Iterator[int]:
+        """Where a name is called or handed on."""
+        for place in whole(self.text, name) if name else ():
+            if _is_used(self.text, place + len(name)):
+                yield place
+
+    @cached_property
+    def _uses(self) -> list[tuple[int, bytes]]:
+        """Where the names of functions are called or handed on, in order: for all names at once."""
+        names = sorted(name for name in self._named if name)
+        if not names:
+            return []
+        text, found = self.text, []
+        seeker = BytesAhoCorasick(names)
+        for index, start, end in seeker.find_matches_as_indexes(text, overlapping=True):
+            if (start == 0 or text[start - 1] not in PART) and _is_used(text, end):
+                found.append((start, names[index]))
+        return sorted(found)
+
+    def _called(self, number: int) -> Iterator[int]:
+        """The functions that the code of a function, or of the module, names."""
+        low, high = 0, len(self._uses)
+        if number != MODULE:
+            start, end, _, _ = self.functions[number]
+            low, high = (bisect_left(self._uses, (at, b"")) for at in (start, end))
+        for place, name in self._uses[low:high]:
+            if number != MODULE or MODULE in self._holders(place):
+                yield from self._named[name]
+
+    # -- steps ----------------------------------------------------------------------------------
+
+    @cached_property
+    def _marked(self) -> set[int]:
+        """The functions that hold a marker, or call one that does."""
+        places = [*self._places(MARKERS), *self._decoding()]
+        marked = {number for place in places for number in self._around(place)}
+        todo = list(marked)
+        while todo:
+            number = todo.pop()
+            sites = () if number == MODULE else self._sites(self._call_name(number))
+            callers = {holder for place in sites for holder in self._holders(place)} - marked
+            marked |= callers
+            todo += callers
+        return marked
+
+    def _places(self, group: Iterable[Word]) -> list[int]:
+        return [place for word in group for place in self.found.of(word)]
+
+    def _decoding(self) -> Iterator[int]:
+        """Where a token is chosen, in functions that append it."""
+        chosen, appended = DECODES
+        for place in self._places(chosen):
+            if any(self._holds(number, appended) for number in self._holders(place)):
+                yield place
+
+    def _holds(self, number: int, group: Iterable[Word]) -> bool:
+        """Whether the code of a function, or of the module, holds a word of a group."""
+        if number == MODULE:
+            return any(MODULE in self._holders(place) for place in self._places(group))
+        start, end, _, _ = self.functions[number]
+        return any(self.found.within(word, start, end) for word in group)
+
+    def _around(self, place: int) -> list[int]:
+        """The functions around a place; a decorator stands in the function that follows."""
+        row = self.text.rfind(b"\n", 0, place) + 1
+        if not self.text[row : place + 1].lstrip().startswith(b"@"):
+            return self._holders(place)
+        following = bisect_left(self._starts, place)
+        return [following, *self._holders(place)] if following < len(self._starts) else [MODULE]
+
+    @cached_property
+    def _reached(self) -> set[int]:
+        reached = {number for number in self._marked if self._repeats(number)}
+        reached |= {n for place in self._places(HANDED_ON) for n in self._holders(place)}
+        reached |= {n for n in range(len(self.functions)) if self._is_called_every_step(n)}
+        todo = list(reached)
+        while todo:
+            new = set(self._called(todo.pop())) - reached
+            reached |= new
+            todo += new
+        return reached
+
+    def _repeats(self, number: int) -> bool:
+        """Whether a function holds a loop, or is a whole step of its own."""
+        return self._holds(number, LOOPS) or all(self._holds(number, g) for g in WHOLE_STEP)
+
+    def _is_called_every_step(self, number: int) -> bool:
+        _, _, name, holder = self.functions[number]
+        text = name.decode("utf-8", "replace")
+        if text == "forward":
+            return holder is not None and self._derives(holder)
+        return text in self.hot_functions or is_hook(text) or is_step(text)
+
+    def _derives(self, name: bytes) -> bool:
+        """Whether a class may be a module: it has a base, and not only those of other things."""
+        found = re.search(rb"class[ \t]+%b\b\s*(?:\[[^\n]*\])?\(([^)]*)" % name, self.text)
+        bases = found.group(1).split(b",") if found is not None else ()
+        return any(_NO_MODULE.search(base) is None for base in bases)
+
+
+def _is_used(text: bytes, end: int) -> bool:
+    """Whether a name that ends here is called or handed on: `f(`, `f,`, `f)`."""
+    return text[end : end + 80].lstrip()[:1] in (b"(", b",", b")")
