@@ -58,8 +58,11 @@ if TYPE_CHECKING:
 
 LEAST = 4
 COMPILED = re.compile(rb"\bcompile\(|torch\.compile|\bjit\.script|@compile|jit_fuser|make_graphed")
-# Vectors of a few numbers: where tokens stand, how long rows are, which step of the noise it is.
-FEW = re.compile(r"position|lens?\b|length|noise_level|timestep|\bt_emb|n_floor")
+# Vectors of a few numbers: where tokens stand, how long rows are, which step of the noise it is, what
+# a distribution or a loss has for each row.
+FEW = re.compile(
+    r"position|rel_pos|lens?\b|length|noise_level|timestep|\bt_emb|n_floor|log_?var|log_?std|loss"
+)
 OPERATORS = re.compile(rb"[*+/-]|\b(?:mul|add|sub|div)_?\(")
 CALLS = re.compile(rb"exp|tanh|sigmoid|silu|relu|sqrt|log|abs|sin|cos|clamp|pow|where|lerp|square")
 
