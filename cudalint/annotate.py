@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from cudalint.lazy import lazy_compile
 from cudalint.logical import statement_rows
 from cudalint.model import Edit, Span
 from cudalint.rewrite.edits import apply
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cudalint.engine import Analysis
     from cudalint.facts import Facts
 
-_OURS = re.compile(rb"cudalint:[ \t]*ignore\[([^\]\n]*)\]")
+_OURS = lazy_compile(rb"cudalint:[ \t]*ignore\[([^\]\n]*)\]")
 
 
 def annotated(analysis: Analysis) -> tuple[bytes, dict[str, int]]:

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cudalint.conditionals import resolved
+from cudalint.lazy import lazy_compile
 
 # Parentheses with three levels inside, on as many rows as they take.
 _ARGUMENTS = rb"\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\)"
 _DEFINE = rb"\#[ \t]*define\b(?:[^\n\\]|\\\r?\n|\\.)*"
-_PRINTED = re.compile(rb"[^\r\n]")
+_PRINTED = lazy_compile(rb"[^\r\n]")
 
 
 def spaces(text: bytes) -> bytes:
@@ -80,7 +81,7 @@ def _typename(match: re.Match[bytes]) -> bytes:
 RESPELLINGS = (
     Respelling(
         (b"__",),
-        re.compile(
+        lazy_compile(
             rb"__(?:align__|launch_bounds__|attribute__|cluster_dims__|maxnreg__|block_size__)\s*"
             + _ARGUMENTS
             + rb"|__(?:grid_constant__|restrict\b|inline_hint__|RESTRICT__)"
@@ -89,20 +90,20 @@ RESPELLINGS = (
     ),
     Respelling(
         (b"alignas", b"LAUNCH_BOUNDS", b"ALIGN"),
-        re.compile(
+        lazy_compile(
             rb"\b(?:alignas|[A-Z][A-Z0-9_]*LAUNCH_BOUNDS\w*|[A-Z_]*ALIGN(?:AS|ED)?)\s*" + _ARGUMENTS
         ),
         _blank,
     ),
-    Respelling((b"[[",), re.compile(rb"\[\[[\w:, ()]+\]\]"), _blank),
+    Respelling((b"[[",), lazy_compile(rb"\[\[[\w:, ()]+\]\]"), _blank),
     Respelling(
         (b"RESTRICT", b"_GRID_CONSTANT"),
-        re.compile(rb"\b(?:RESTRICT|[A-Z]+_GRID_CONSTANT)\b"),
+        lazy_compile(rb"\b(?:RESTRICT|[A-Z]+_GRID_CONSTANT)\b"),
         _blank,
     ),
     Respelling(
         (b"]",),
-        re.compile(
+        lazy_compile(
             rb"\](?:\s*\b(?:__device__|__host__|__forceinline__|__noinline__"
             rb"|[A-Z][A-Z0-9_]*(?:LAMBDA|DEVICE|INLINE)[A-Z0-9_]*)\b)+(?=\s*[({])"
         ),
@@ -110,17 +111,17 @@ RESPELLINGS = (
     ),
     Respelling(
         (b"DEVICE", b"INLINE", b"HOST"),
-        re.compile(
+        lazy_compile(
             rb"^([ \t]*(?:(?:static|inline|constexpr)[ \t]+)*)"
             rb"([A-Z][A-Z0-9_]*(?:DEVICE|INLINE|HOST)[A-Z0-9_]*)(?=\s+[\w:<>~]|\s*$)",
             re.M,
         ),
         _qualifier,
     ),
-    Respelling((b"pragma",), re.compile(rb"\#[ \t]*pragma\b(?:[^\n\\]|\\\r?\n|\\.)*"), _blank),
+    Respelling((b"pragma",), lazy_compile(rb"\#[ \t]*pragma\b(?:[^\n\\]|\\\r?\n|\\.)*"), _blank),
     Respelling(
         (b"_Pragma", b"UNROLL"),
-        re.compile(
+        lazy_compile(
             rb"^[ \t]*(?:_Pragma[ \t]*\([^\n]*\)"
             rb"|[A-Z][A-Z0-9_]*UNROLL\w*(?:[ \t]*\([^()\n]*\))?[ \t]*(?=\r?$|//|/\*))",
             re.M,
@@ -129,17 +130,17 @@ RESPELLINGS = (
     ),
     Respelling(
         (b"LOOP",),
-        re.compile(
+        lazy_compile(
             _DEFINE + rb"|\b([A-Z][A-Z0-9_]*LOOP\w*\s*)(" + _ARGUMENTS + rb")(?=\s*[\w{#*(])"
         ),
         _loop,
     ),
-    Respelling((b"UNREACHABLE",), re.compile(rb"UNREACHABLE\w*(?=\s*\})"), _blank),
-    Respelling((b")::",), re.compile(rb"\b[A-Z][A-Z0-9_]+\(([\w:]+)\)(?=::)"), _namespace),
-    Respelling((b"decltype",), re.compile(rb"decltype\(\w+\)(?=\{)"), _identifier),
+    Respelling((b"UNREACHABLE",), lazy_compile(rb"UNREACHABLE\w*(?=\s*\})"), _blank),
+    Respelling((b")::",), lazy_compile(rb"\b[A-Z][A-Z0-9_]+\(([\w:]+)\)(?=::)"), _namespace),
+    Respelling((b"decltype",), lazy_compile(rb"decltype\(\w+\)(?=\{)"), _identifier),
     Respelling(
         (b"typename",),
-        re.compile(
+        lazy_compile(
             rb"typename\b(?=\s+[\w:]+(?:<[^;{}]*>)?[\w:]*\s*[({])(?=\s+[\w:]+(\([^;{}]*\)\.))?"
         ),
         _typename,

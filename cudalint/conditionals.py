@@ -11,14 +11,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from cudalint.lazy import lazy_compile
+
 _REST = rb"(?:[^\n\\]|\\\r?\n|\\.)*"
-_DIRECTIVE = re.compile(rb"\#[ \t]*(ifdef|ifndef|if|elif|else|endif)\b(" + _REST + rb")")
-_NO_CODE = re.compile(
+_DIRECTIVE = lazy_compile(rb"\#[ \t]*(ifdef|ifndef|if|elif|else|endif)\b(" + _REST + rb")")
+_NO_CODE = lazy_compile(
     rb"//" + _REST + rb"|/\*.*?\*/|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)'|^[ \t]*\#" + _REST,
     re.M | re.S,
 )
-_PRINTED = re.compile(rb"[^\r\n]")
-_HIP = re.compile(rb"HIP|ROCM|AMD|__gfx|HCC")
+_PRINTED = lazy_compile(rb"[^\r\n]")
+_HIP = lazy_compile(rb"HIP|ROCM|AMD|__gfx|HCC")
 _PAIRS = ((b"(", b")"), (b"{", b"}"), (b"[", b"]"))
 _WORDS = ((b"and", b"&& "), (b"or", b"||"), (b"not", b"!  "))
 # A group this long is a header's guard or a whole section of a file, never part of a statement.

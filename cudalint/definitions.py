@@ -8,11 +8,13 @@ from functools import lru_cache
 from itertools import islice, pairwise
 from typing import NamedTuple
 
+from cudalint.lazy import lazy_compile
+
 _STARTS = (b"\ndef ", b"\nclass ", b"\nasync def ", b"\n@")
-_NAMED = re.compile(rb"^(?:(?:async[ \t]+)?def|class)[ \t]+(\w+)", re.MULTILINE)
-_BODY = re.compile(rb":[ \t]*(?:#[^\n]*)?\r?\n(?=[ \t]+\S)")
-_HEADERS = tuple(re.compile(word + rb"[ \t]+(\w*)") for word in (rb"def", rb"class"))
-_OUTSIDE = re.compile(rb"^[^\s#)\]}'\"]", re.MULTILINE)
+_NAMED = lazy_compile(rb"^(?:(?:async[ \t]+)?def|class)[ \t]+(\w+)", re.MULTILINE)
+_BODY = lazy_compile(rb":[ \t]*(?:#[^\n]*)?\r?\n(?=[ \t]+\S)")
+_HEADERS = tuple(lazy_compile(word + rb"[ \t]+(\w*)") for word in (rb"def", rb"class"))
+_OUTSIDE = lazy_compile(rb"^[^\s#)\]}'\"]", re.MULTILINE)
 
 
 class Part(NamedTuple):

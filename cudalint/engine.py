@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
 
 
 # CPython refuses more than 200 nested brackets, clang more than 256.
-_TOO_DEEP = re.compile(rb"[(\[{]{201}")
+_BRACKETS = bytes.maketrans(b"[{", b"((")
+_TOO_DEEP = b"(" * 201
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def analyse(
         or (source.language == "python" and _for_strings(source.text, given))
     ):
         return Analysis(source, None, ())
-    if _TOO_DEEP.search(source.text):
+    if _TOO_DEEP in source.text.translate(_BRACKETS):
         return Analysis(source, None, (), ["not checked: brackets nested more than 200 deep"])
     facts = facts_of(source, settings, package)
     errors: list[str] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from cudalint.lazy import lazy_compile
 
 # Methods that a framework calls; `forward` of a module is one too, and needs a look at its class.
 HOOKS = frozenset(
@@ -19,10 +19,10 @@ HOOKS = frozenset(
         "on_before_zero_grad",
     ]
 )
-_BATCH_HOOK = re.compile(
+_BATCH_HOOK = lazy_compile(
     r"on_(?:\w+_)?batch_(?:start|end)$|on_(?:before|after)_backward$|on_step_end$"
 )
-_STEP_NAME = re.compile(
+_STEP_NAME = lazy_compile(
     r"^_?(?:train|eval|evaluate|valid|validation|val|test)_(?:step|iter|iteration|on_batch|batch)$"
     r"|^(?:optimize_parameters|train_one_batch|train_one_step|update_parameters|_shared_step)$"
 )

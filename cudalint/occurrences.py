@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
@@ -28,20 +29,42 @@ class Vocabulary:
         self.numbers = {word: number for number, word in enumerate(found)}
         self.automaton = BytesAhoCorasick(found, implementation=Implementation.DFA)
 
+    def numbers_of(self, group: tuple[Word, ...]) -> frozenset[int] | None:
+        """The numbers of the words one of which a text must hold for a group to occur in it.
+
+        None where a pattern without words is among them.
+        """
+        if any(not _plain(word) for word in group):
+            return None
+        return frozenset(self.numbers[plain] for word in group for plain in _plain(word))
+
 
 class Occurrences:
     """Where the words of a vocabulary stand in one text; in Python code, not in its prose."""
 
     def __init__(self, text: bytes, vocabulary: Vocabulary, language: Language) -> None:
-        self.text = text
+        self.text, self.language = text, language
         self._numbers = vocabulary.numbers
-        self._starts: defaultdict[int, list[int]] = defaultdict(list)
-        for number, start, _ in vocabulary.automaton.find_matches_as_indexes(
-            text, overlapping=True
-        ):
-            self._starts[number].append(start)
+        self._hits = vocabulary.automaton.find_matches_as_indexes(text, overlapping=True)
         self._found: dict[Word, Sequence[int]] = {}
-        self._prose = self._read_prose() if language == "python" else None
+
+    @cached_property
+    def present(self) -> set[int]:
+        """The numbers of the words that occur anywhere, prose included."""
+        return {hit[0] for hit in self._hits}
+
+    @cached_property
+    def _starts(self) -> dict[int, list[int]]:
+        starts: defaultdict[int, list[int]] = defaultdict(list)
+        for number, start, _ in self._hits:
+            starts[number].append(start)
+        return starts
+
+    @cached_property
+    def _prose(self) -> Prose | None:
+        if self.language != "python":
+            return None
+        return Prose(self.text, sorted(at for word in QUOTES for at in self._places(word)))
 
     def of(self, word: Word) -> Sequence[int]:
         """Where a word, or a match of a pattern, begins, in order."""
@@ -65,10 +88,6 @@ class Occurrences:
         places = [at for word in pattern.words for at in self.of(word)]
         found = pattern.finditer(self.text, places) if places or not pattern.words else ()
         return [match.start() for match in found]
-
-    def _read_prose(self) -> Prose:
-        quotes = sorted(at for word in QUOTES for at in self._places(word))
-        return Prose(self.text, quotes)
 
 
 def _plain(word: Word) -> tuple[bytes, ...]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
+from cudalint.lazy import lazy_compile
 from cudalint.model import PackageFacts
 from cudalint.read import PYTHON
 
 SECONDS = 0.02  # to read a package whose files are not part of the run; then the bits are unknown
 _NAMES_CUDA = (b".cuda(", b'"cuda"', b"'cuda'", b'"cuda:', b"'cuda:")
 _NAMES_ACCELERATOR = (b"torch.accelerator", b"Accelerator(")
-_PINS = re.compile(rb"""pin_memory["']?\s*[=:]\s*True""")
+_PINS = lazy_compile(rb"""pin_memory["']?\s*[=:]\s*True""")
 
 
 class Bits(NamedTuple):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+
+from cudalint.lazy import lazy_compile
 
 QUOTES = (b'"""', b"'''")
 # What may stand before the quotes that open a string; a quote or a backslash there means that they
 # stand in a string themselves.
-_OPENING = re.compile(rb"(?:^|[\s=(\[{,:+%])(?:[rRbBfFuU]{1,2})?\Z")
+_OPENING = lazy_compile(rb"(?:^|[\s=(\[{,:+%])(?:[rRbBfFuU]{1,2})?\Z")
 
 
 class Prose:

@@ -16,10 +16,11 @@ from ahocorasick_rs import BytesAhoCorasick
 
 from cudalint.definitions import functions
 from cudalint.hooks import is_hook, is_step
+from cudalint.lazy import lazy_compile
 from cudalint.occurrences import PART, Occurrences, Word, whole
 from cudalint.registry import DECODES, HANDED_ON, LOOPS, MARKERS, WHOLE_STEP
 
-_NO_MODULE = re.compile(
+_NO_MODULE = lazy_compile(
     rb"^\s*(?:object|(?:\w+\.)*(?:Function|ABC|NamedTuple|Protocol|Generic\b.*))?\s*$"
 )
 MODULE = -1  # the number of the code that stands in no function

@@ -37,13 +37,29 @@ def survivors(
     """
     given = tuple(rules)
     found = Occurrences(text, _vocabulary(given), language)
-    return _Sieve(text, found, hot_functions).of(given)
+    may = tuple(
+        rule
+        for rule, needed in zip(given, _needed(given), strict=True)
+        if not any(map(found.present.isdisjoint, needed))
+    )
+    return _Sieve(text, found, hot_functions).of(may) if may else ()
 
 
 @cache
 def _vocabulary(rules: tuple[Rule, ...]) -> Vocabulary:
     groups = [group for rule in rules for group in (*rule.words, *rule.within)]
     return Vocabulary(word for group in (*groups, *HOT) for word in group)
+
+
+@cache
+def _needed(rules: tuple[Rule, ...]) -> list[list[frozenset[int]]]:
+    """For each rule the words, by number, one of each set of which a text must hold."""
+    vocabulary = _vocabulary(rules)
+    made = []
+    for rule in rules:
+        sets = map(vocabulary.numbers_of, (*rule.words, *rule.within))
+        made.append([numbers for numbers in sets if numbers is not None])
+    return made
 
 
 class _Sieve:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from cudalint.lazy import lazy_compile
 from cudalint.logical import covered_rows, next_rows
 from cudalint.model import Span
 from cudalint.registry import by_code, by_name, find
@@ -19,19 +20,19 @@ if TYPE_CHECKING:
     from cudalint.registry import Rule
 
 # One directive; a comment may hold several.
-_PYTHON = re.compile(
+_PYTHON = lazy_compile(
     rb"#[ \t]*(?:(?P<noqa>noqa)\b(?P<noqa_colon>[ \t]*:)?"
     rb"|cudalint:[ \t]*(?P<ours>ignore|file-ignore)\b(?P<open>\[)?)",
     re.IGNORECASE,
 )
-_CUDA = re.compile(
+_CUDA = lazy_compile(
     rb"(?P<lint>NOLINTNEXTLINE|NOLINTBEGIN|NOLINTEND|NOLINT)\b(?P<paren>\()?"
     rb"|cudalint:[ \t]*(?P<ours>ignore|file-ignore)\b(?P<open>\[)?"
 )
-_LIST = re.compile(rb"[A-Z]*[ \t]*[:(](?=.*(?:[Cc][Uu]|-))")  # what may follow noqa or NOLINT
-_WORD = re.compile(rb"[ \t,]*([A-Za-z][\w.*-]*)")
-_CODE = re.compile(rb"[A-Za-z]{1,5}[0-9]{1,5}\Z")  # a code of any tool
-_PREFIX = re.compile(rb"[Cc][Uu](?:[A-Za-z][0-9]{0,3})?\Z")  # one of ours, or a prefix of them
+_LIST = lazy_compile(rb"[A-Z]*[ \t]*[:(](?=.*(?:[Cc][Uu]|-))")  # what may follow noqa or NOLINT
+_WORD = lazy_compile(rb"[ \t,]*([A-Za-z][\w.*-]*)")
+_CODE = lazy_compile(rb"[A-Za-z]{1,5}[0-9]{1,5}\Z")  # a code of any tool
+_PREFIX = lazy_compile(rb"[Cc][Uu](?:[A-Za-z][0-9]{0,3})?\Z")  # one of ours, or a prefix of them
 
 
 class Listed(NamedTuple):

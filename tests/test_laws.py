@@ -22,7 +22,18 @@ PACKAGE = ROOT / "cudalint"
 
 # Low to high: a module imports from its own layer and those below it, never from above.
 LAYERS = (
-    {"", "errors", "formats", "model", "rare", "prose", "occurrences", "definitions", "hooks"},
+    {
+        "",
+        "errors",
+        "formats",
+        "model",
+        "lazy",
+        "rare",
+        "prose",
+        "occurrences",
+        "definitions",
+        "hooks",
+    },
     {"registry"},  # names of rules only: checks and fixes are loaded by importlib when asked for
     {"gpus", "globs", "selection", "settings", "options", "config", "report"},
     {"read", "reach", "sieve", "conditionals", "blank", "parse", "package", "ignore", "discover"},

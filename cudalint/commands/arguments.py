@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cudalint.errors import UsageError
+from cudalint.lazy import lazy_compile
 
-_COMMA = re.compile(r",(?![^{]*\})")  # a comma within braces belongs to a glob
+_COMMA = lazy_compile(r",(?![^{]*\})")  # a comma within braces belongs to a glob
 _TABLES = ("per_file_ignores", "extend_per_file_ignores")
 
 

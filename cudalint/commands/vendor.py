@@ -13,6 +13,7 @@ from functools import partial
 import cudalint
 from cudalint.config import Configuration
 from cudalint.errors import UsageError
+from cudalint.lazy import lazy_compile
 from cudalint.render.terminal import say
 
 PACKAGE = "cudalint.kernels"
@@ -21,9 +22,9 @@ TESTS = "_tests"
 # What describes the whole library is no operation.
 _ABOUT = f"{PACKAGE}.catalogue"
 _MARK = "Copied from cudalint"
-_IMPORT = re.compile(r"^(\s*)from cudalint\.kernels((?:\.\w+)*) import", re.MULTILINE)
+_IMPORT = lazy_compile(r"^(\s*)from cudalint\.kernels((?:\.\w+)*) import", re.MULTILINE)
 # What a copy registers elsewhere, in `torch.ops` and with transformers, has a name of its own.
-_NAMESPACE = re.compile(
+_NAMESPACE = lazy_compile(
     r'(?<=torch\.ops\.)cudalint\b|(?<=NAMESPACE = ")cudalint(?=")|(?<=\nNAME = ")cudalint(?=")'
     r"|cudalint(?=::)"
 )

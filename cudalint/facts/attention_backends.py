@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.programs import Programs
 from cudalint.facts.references import Reference, references
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -20,13 +21,13 @@ CHOICE = "torch.nn.attention.sdpa_kernel"
 SWITCH = "torch.backends.cuda.enable_flash_sdp"
 _MATH = "torch.nn.attention.SDPBackend.MATH"
 # What only the math backend can do, or does in the same order at every run.
-_REASON = re.compile(
+_REASON = lazy_compile(
     rb"create_graph|jvp|vjp|hvp|vhp|hessian|jacobian|forward_ad|dual_level|functorch|torch\.func"
     rb"|deterministic|\bonnx|\bexport|xpu\b|_trace|gradgrad|double.?backward",
     re.IGNORECASE,
 )
 # A file that names other backends too compares them, or picks one by its inputs.
-_OTHERS = re.compile(rb"(?:FLASH|EFFICIENT|CUDNN)_ATTENTION")
+_OTHERS = lazy_compile(rb"(?:FLASH|EFFICIENT|CUDNN)_ATTENTION")
 
 
 @dataclass(eq=False)

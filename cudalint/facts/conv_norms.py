@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from cudalint.facts.graph.patterns.candidates import aliases, attributes, functions
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
     from cudalint.facts.graph.values import Graph, Value
     from cudalint.facts.python import PythonFacts
 
-_CONV = re.compile(r"torch\.nn\.(?:Lazy)?Conv(?:Transpose)?[123]d$")
-_WORD = re.compile(rb"\b(?:Lazy)?Conv(?:Transpose)?[123]d\b")
-_NORM = re.compile(r"torch\.nn\.(?:(?:Lazy)?BatchNorm[123]d|SyncBatchNorm)$")
+_CONV = lazy_compile(r"torch\.nn\.(?:Lazy)?Conv(?:Transpose)?[123]d$")
+_WORD = lazy_compile(rb"\b(?:Lazy)?Conv(?:Transpose)?[123]d\b")
+_NORM = lazy_compile(r"torch\.nn\.(?:(?:Lazy)?BatchNorm[123]d|SyncBatchNorm)$")
 # Norms that are put into eval mode while the rest trains use the mean of other days.
-_FROZEN = re.compile(
+_FROZEN = lazy_compile(
     rb"isinstance\([^()\n]*BatchNorm[^\n]*\n\s*[^\n]*\.(?:eval\(\)|requires_grad\b)"
     rb"|freeze_?(?:bn|batch_?norm)|frozen_?(?:bn|batch_?norm)|norm_eval|bn_eval",
     re.IGNORECASE,

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import ancestors, leaves, within
+from cudalint.lazy import lazy_compile
 from cudalint.rare import Rare
 
 if TYPE_CHECKING:
@@ -27,19 +28,21 @@ _GPU_LIBRARIES = (
     *("deepspeed", "colossalai", "composer", "apex", "flash_attn", "bitsandbytes"),
 )
 # What a file imports that works on tensors of torch.
-_TORCH = re.compile(
+_TORCH = lazy_compile(
     rb"^[ \t]*(?:import|from)[ \t]+(?:torch\w*|accelerate|lightning|pytorch_lightning|transformers"
     rb"|timm|diffusers|deepspeed|monai|fastai|kornia|trl|peft|fairseq|detectron2|mmcv|mmdet)\b",
     re.M,
 )
-_TRAINERS = re.compile(rb"\b(?:Seq2Seq|SFT|DPO|GRPO|PPO|Reward)?Trainer\b|\bTrainingArguments\b")
+_TRAINERS = lazy_compile(rb"\b(?:Seq2Seq|SFT|DPO|GRPO|PPO|Reward)?Trainer\b|\bTrainingArguments\b")
 _WORDS = Rare(
     (b"cuda", b"ccelerat", b"nccl", b"gpu", b"device_map"),
     rb"\bcuda\b|\b[aA]ccelerat(?:e|or)\b|\bnccl\b|\bgpus?\b|\bdevice_map\b",
 )
 _CPU = Rare((b"cpu",), rb"\bcpu\b")
-_DEVICE_TEXT = re.compile(r"(?:cuda|gpu)(?::.*)?$")
-_DEVICE_NAME = re.compile(r"(?:^|_)(?:device|dev|devices|gpu|cuda|rank|local_rank)(?:_|\d|$)", re.I)
+_DEVICE_TEXT = lazy_compile(r"(?:cuda|gpu)(?::.*)?$")
+_DEVICE_NAME = lazy_compile(
+    r"(?:^|_)(?:device|dev|devices|gpu|cuda|rank|local_rank)(?:_|\d|$)", re.I
+)
 _CUDA_CALLS = {
     "torch.cuda.current_device",
     "torch.accelerator.current_accelerator",

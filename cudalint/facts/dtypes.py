@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from cudalint.lazy import lazy_compile
+
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.python import PythonFacts
 
-_FLOAT32 = re.compile(r"\.float\(\)$|\b(?:float32|torch\.float)\b\)?$")
+_FLOAT32 = lazy_compile(r"\.float\(\)$|\b(?:float32|torch\.float)\b\)?$")
 _KEEPS = {"view", "reshape", "unsqueeze", "squeeze", "expand", "contiguous", "clone", "transpose"}
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from cudalint.blank import spaces
+from cudalint.lazy import lazy_compile
 from cudalint.model import Source
 
 if TYPE_CHECKING:
@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 WORD = b"__global__"
-_KERNEL = re.compile(rb"__global__[^;{}]*\([^;{}]*\)\s*\{")
-_COMPILERS = re.compile(rb"\b(?:load_inline|RawKernel|RawModule|SourceModule|cupy|pycuda|nvrtc)\b")
-_FORMATTED = re.compile(rb"%\(\w+\)|\{\{|\$\{|<%|\{\w*\}")  # a template, not yet a source
+_KERNEL = lazy_compile(rb"__global__[^;{}]*\([^;{}]*\)\s*\{")
+_COMPILERS = lazy_compile(
+    rb"\b(?:load_inline|RawKernel|RawModule|SourceModule|cupy|pycuda|nvrtc)\b"
+)
+_FORMATTED = lazy_compile(rb"%\(\w+\)|\{\{|\$\{|<%|\{\w*\}")  # a template, not yet a source
 
 
 def embedded(facts: PythonFacts) -> Source | None:

@@ -6,23 +6,27 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cudalint.lazy import lazy_compile
+
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.python import PythonFacts
 
-_MASK = re.compile(
+_MASK = lazy_compile(
     r"mask|(?<![a-z])pad(?:ding|ded|s)?(?![a-z])|causal|tril|triu|^adj|valid|keep", re.I
 )
-_STRICT = re.compile(r"mask|padding|causal|tril|triu", re.I)
-_NUMERIC = re.compile(
+_STRICT = lazy_compile(r"mask|padding|causal|tril|triu", re.I)
+_NUMERIC = lazy_compile(
     r"loss|weight|coef|rate|ratio|prob|token|size|len|num|count|value|scale", re.I
 )
-_SCORES = re.compile(r"att|score|logit|sim(?!ul|pl)|dots?\b|energy|\bqk|weights|mask|lprobs", re.I)
-_SOFTMAX = re.compile(r"softmax|logsumexp|Categorical")
-_EXTREME = re.compile(r"worst|best|(?<![a-z])m(?:ax|in)(?![a-z])", re.I)
-_REPAIR = re.compile(r"isnan|isinf|isfinite")
-_PRECISION = re.compile(
+_SCORES = lazy_compile(
+    r"att|score|logit|sim(?!ul|pl)|dots?\b|energy|\bqk|weights|mask|lprobs", re.I
+)
+_SOFTMAX = lazy_compile(r"softmax|logsumexp|Categorical")
+_EXTREME = lazy_compile(r"worst|best|(?<![a-z])m(?:ax|in)(?![a-z])", re.I)
+_REPAIR = lazy_compile(r"isnan|isinf|isfinite")
+_PRECISION = lazy_compile(
     r"dtype(?!.*\b(?:bool|u?int\d*|long)\b)|fp16|\bhalf\b|_half|float16|bf16|is_floating|\bamp\b|autocast|precision",
     re.I | re.S,
 )
@@ -40,7 +44,7 @@ _FOREIGN = (
     "cuda",
     "mxnet",
 )
-_DEVICE_CODE = re.compile(rb"\bjit\b|\bkernel\b|cute\.")
+_DEVICE_CODE = lazy_compile(rb"\bjit\b|\bkernel\b|cute\.")
 _LIMIT = 400
 
 

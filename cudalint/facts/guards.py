@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from cudalint.lazy import lazy_compile
+
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.python import PythonFacts
 
 # What a version or feature test looks like, flags imported from elsewhere included.
-_TEST = re.compile(
+_TEST = lazy_compile(
     r"__version__|version_info|\bversion\.|[vV]ersion\(|_version\(|torch_version|find_spec"
     r"|is_scripting|is_tracing|\bis_torch_|(?i:torch_?v?(?:ge|gt|lt|le|since|greater|less|min|version|[12])(?:_|\b|\d))",
 )

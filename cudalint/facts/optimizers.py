@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cudalint.facts.devices import CPU
 from cudalint.facts.flow import walk
 from cudalint.facts.graph.tables import words
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -22,7 +22,7 @@ _STAYING = words(
     """parameters named_parameters train eval state_dict load_state_dict zero_grad forward modules
     children named_modules float double half apply requires_grad_ weight bias"""
 )
-_MOVING = re.compile(r"\.to\(|\.cuda\(|device")
+_MOVING = lazy_compile(r"\.to\(|\.cuda\(|device")
 _DEPTH = 3
 
 

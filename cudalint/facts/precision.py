@@ -6,6 +6,7 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from cudalint.lazy import lazy_compile
 from cudalint.rare import Rare
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ _VALUES = {
     *("zeros", "ones", "from_numpy"),
 }
 # In prose only the words that name a format.
-_FORMATS = re.compile(
+_FORMATS = lazy_compile(
     rb"^-*(?:use[-_])?(?:amp|b?f(?:p|loat)?16|bfloat16|tf32|mixed.precision|half|"
     rb"float64|dtype|precision|fp16.*|bf16.*|amp.*)$",
     re.I,
 )
-_OPTIONS = re.compile(
+_OPTIONS = lazy_compile(
     r"^(?:args|cfg|config|opt|hparams|hps|flags|FLAGS|conf|params)\b.*\.(?:dtype|precision)$"
 )
 

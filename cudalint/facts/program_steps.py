@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cudalint.facts.flow import LOOPS, ancestors, walk, within
 from cudalint.facts.tensors.definitions import is_module_class
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -16,19 +17,19 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 _BACKWARDS = ("backward", "manual_backward")
-_OPTIMIZER = re.compile(r"opt|scaler|solver|engine|adam|sgd", re.I)
-_OPTIMIZES = re.compile(rb"\b\w*[oO]ptim\w*")
+_OPTIMIZER = lazy_compile(r"opt|scaler|solver|engine|adam|sgd", re.I)
+_OPTIMIZES = lazy_compile(rb"\b\w*[oO]ptim\w*")
 # What makes a model, and is not one that is called.
-_MAKES = re.compile(r"^_*(?:load|build|define|create|make|get|init|setup|prepare|wrap|from)_")
-_CRITERION = re.compile(r"crit|loss|mse|bce|(?<![a-z])ce(?![a-z])|(?<![a-z])l1|kl", re.I)
+_MAKES = lazy_compile(r"^_*(?:load|build|define|create|make|get|init|setup|prepare|wrap|from)_")
+_CRITERION = lazy_compile(r"crit|loss|mse|bce|(?<![a-z])ce(?![a-z])|(?<![a-z])l1|kl", re.I)
 # Methods of a model that compute its output; `train`, `reset_cache`, `make_noise` and the like do not.
-_INFERS = re.compile(
+_INFERS = lazy_compile(
     r"^(?:__call__|act|denoise|render\w*|forward\w*|generate\w*|infer\w*|predict\w*|sample\w*"
     r"|(?:en|de)code\w*|embed\w*|extract\w*|transcribe\w*|p_sample\w*|log_prob|reconstruct\w*"
     r"|get_(?:intermediate|last|action|value|image|text|feature)\w*)$"
 )
 # Functions of other files that run a model which they are given.
-_RUNS_MODEL = re.compile(
+_RUNS_MODEL = lazy_compile(
     r"infer|loss|predict|sample|forward|generate|step|evaluat|render|decode", re.I
 )
 _SLICE = 200

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cudalint.facts.flow import ancestors
 from cudalint.facts.precision import Precision
 from cudalint.facts.program_steps import Step, Steps
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -17,16 +18,16 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 _DEFINITIONS = ("function_definition", "class_definition")
-_TEST_NAME = re.compile(r"(?:^|/)(?:test_[^/]*|[^/]*_test|conftest)\.py$|(?:^|/)tests?/")
-_TESTS = re.compile(rb"\b(?:unittest\.main|pytest\.main|absltest\.main|run_tests)\(")
+_TEST_NAME = lazy_compile(r"(?:^|/)(?:test_[^/]*|[^/]*_test|conftest)\.py$|(?:^|/)tests?/")
+_TESTS = lazy_compile(rb"\b(?:unittest\.main|pytest\.main|absltest\.main|run_tests)\(")
 # A loop, a block or a bare call at the left margin.
-_RUNS = re.compile(rb"^(?:for|while|with|if)\b|^[A-Za-z_][\w.]*\(", re.MULTILINE)
-_COMMAND = re.compile(rb"command|\bmain\b|\bapp\b|entrypoint|\bcli\b")
+_RUNS = lazy_compile(rb"^(?:for|while|with|if)\b|^[A-Za-z_][\w.]*\(", re.MULTILINE)
+_COMMAND = lazy_compile(rb"command|\bmain\b|\bapp\b|entrypoint|\bcli\b")
 # Methods that run without being named by whoever uses the class.
 _IMPLICIT = {"__init__", "__call__", "__enter__", "forward", "training_step", "__iter__"}
 IMPORTS = ("import_statement", "import_from_statement", "future_import_statement")
 _MAY_BE_CUDA = ("cuda", "unknown")
-_CHOOSER = re.compile(r"self|arg|opt|cfg|conf|param|accel|fabric|trainer|flags", re.I)
+_CHOOSER = lazy_compile(r"self|arg|opt|cfg|conf|param|accel|fabric|trainer|flags", re.I)
 # They choose a precision by their own configuration.
 _FRAMEWORKS = (
     "deepspeed",

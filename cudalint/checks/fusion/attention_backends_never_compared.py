@@ -45,11 +45,11 @@ Advice: only a measurement on the shapes of the program can say which backend to
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cudalint.facts.references import references
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Span
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 HOPPER = 90
 SDPA = {"torch.nn.functional.scaled_dot_product_attention"}
-CHOSEN = re.compile(
+CHOSEN = lazy_compile(
     rb"sdpa_kernel|sdp_kernel|SDPBackend|enable_\w*sdp|flash_attn|flash_attention|flex_attention|xformers"
     rb"|transformer_engine|cudalint|do_bench|utils\.benchmark|attn_implementation|sageattn|varlen"
 )

@@ -58,6 +58,7 @@ from cudalint.facts.graph.patterns.candidates import PRODUCTS, functions
 from cudalint.facts.graph.patterns.deliberate import is_autograd_function, is_deliberate
 from cudalint.facts.graph.patterns.dequantized import Expanded, expanded
 from cudalint.facts.python import PythonFacts
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Span
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 
 LINEAR = (*PRODUCTS, b"linear(", b"addmm")
 SCALE = (b"scale", b"absmax", b"delta", b"dequant")
-FUSED = re.compile(
+FUSED = lazy_compile(
     rb"kernel|fused|triton|cuda_|_cuda|torch\.ops|marlin|cutlass|int[48]\w*_(?:matmul|linear|gemm)|_mm\(",
     re.IGNORECASE,
 )

@@ -72,6 +72,7 @@ from cudalint.facts.graph.patterns.literals import Literals
 from cudalint.facts.graph.patterns.spans import span_of
 from cudalint.facts.python import PythonFacts
 from cudalint.facts.words import Word
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding
 
 if TYPE_CHECKING:
@@ -79,12 +80,12 @@ if TYPE_CHECKING:
 
 # `tl.sigmoid` and `math.erf` are of no tensor of torch's.
 CURVES: tuple[Word, ...] = (
-    *(re.compile(rb"erf(?<!math\.erf)(?<!tl\.erf)\("), re.compile(rb"tanh(?<!math\.tanh)_?\(")),
-    *(re.compile(rb"igmoid(?<!tl\.sigmoid)_?\("), b"ndtr("),
+    *(lazy_compile(rb"erf(?<!math\.erf)(?<!tl\.erf)\("), lazy_compile(rb"tanh(?<!math\.tanh)_?\(")),
+    *(lazy_compile(rb"igmoid(?<!tl\.sigmoid)_?\("), b"ndtr("),
 )
 NORMAL: tuple[Word, ...] = (CURVES[0], b"ndtr(")
 CUBIC = b"0447"
-GATE = re.compile(rb"([\w.]*)igmoid_?\(([^()]*)\)?")
+GATE = lazy_compile(rb"([\w.]*)igmoid_?\(([^()]*)\)?")
 PRODUCT = (b"*", b".mul", b"multiply")
 _TORCH = {
     "erf": "F.gelu(x)",

@@ -54,17 +54,17 @@ rewritten where an intermediate value is used elsewhere or the result keeps anot
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from cudalint.facts.graph.patterns.candidates import ROOTS, aliases, functions
 from cudalint.facts.graph.patterns.norms import rms_norms
 from cudalint.facts.graph.patterns.outermost import norms_by_hand
 from cudalint.facts.python import PythonFacts
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding
 
 MEAN = (b"mean(", b"sum(")
-SQUARE = re.compile(rb"pow|\*\*|square|\b(\w+) ?\* ?\1\b")
+SQUARE = lazy_compile(rb"pow|\*\*|square|\b(\w+) ?\* ?\1\b")
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:

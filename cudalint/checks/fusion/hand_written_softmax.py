@@ -61,13 +61,14 @@ from cudalint.facts.graph.patterns.deliberate import (
 from cudalint.facts.graph.patterns.softmaxes import stable_softmaxes
 from cudalint.facts.graph.patterns.spans import span_of
 from cudalint.facts.python import PythonFacts
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding
 
 # Of tensors: neither Python's, NumPy's nor Triton's.
-EXP = re.compile(rb"exp(?<!math\.exp)(?<!np\.exp)(?<!numpy\.exp)(?<!tl\.exp)_?\(")
+EXP = lazy_compile(rb"exp(?<!math\.exp)(?<!np\.exp)(?<!numpy\.exp)(?<!tl\.exp)_?\(")
 LARGEST = (b"max(", b"maximum(", b"logsumexp")
 SUM = (b"sum",)
-FUSED = re.compile(rb"softmax|fused|triton|flash|kernel", re.IGNORECASE)
+FUSED = lazy_compile(rb"softmax|fused|triton|flash|kernel", re.IGNORECASE)
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:

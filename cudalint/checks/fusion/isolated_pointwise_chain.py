@@ -40,7 +40,6 @@ Advice: compiling changes start-up time and, by an ulp, results; a small tensor 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -48,6 +47,7 @@ from cudalint.facts.graph.patterns.candidates import functions
 from cudalint.facts.graph.patterns.pointwise import chains
 from cudalint.facts.programs import Programs
 from cudalint.facts.tensors.definitions import is_module_class
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Span
 
 if TYPE_CHECKING:
@@ -57,14 +57,18 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 LEAST = 4
-COMPILED = re.compile(rb"\bcompile\(|torch\.compile|\bjit\.script|@compile|jit_fuser|make_graphed")
+COMPILED = lazy_compile(
+    rb"\bcompile\(|torch\.compile|\bjit\.script|@compile|jit_fuser|make_graphed"
+)
 # Vectors of a few numbers: where tokens stand, how long rows are, which step of the noise it is, what
 # a distribution or a loss has for each row.
-FEW = re.compile(
+FEW = lazy_compile(
     r"position|rel_pos|lens?\b|length|noise_level|timestep|\bt_emb|n_floor|log_?var|log_?std|loss"
 )
-OPERATORS = re.compile(rb"[*+/-]|\b(?:mul|add|sub|div)_?\(")
-CALLS = re.compile(rb"exp|tanh|sigmoid|silu|relu|sqrt|log|abs|sin|cos|clamp|pow|where|lerp|square")
+OPERATORS = lazy_compile(rb"[*+/-]|\b(?:mul|add|sub|div)_?\(")
+CALLS = lazy_compile(
+    rb"exp|tanh|sigmoid|silu|relu|sqrt|log|abs|sin|cos|clamp|pow|where|lerp|square"
+)
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:

@@ -52,7 +52,6 @@ that does without.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -64,12 +63,13 @@ from cudalint.facts.graph.patterns.spans import span_of
 from cudalint.facts.guards import is_guarded
 from cudalint.facts.python import PythonFacts
 from cudalint.facts.words import Word
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-LOG = re.compile(rb"log(?<!math\.log)(?<!np\.log)(?<!logger\.log)(?<!self\.log)(?<!wandb\.log)\(")
+LOG = lazy_compile(rb"log(?<!math\.log)(?<!np\.log)(?<!logger\.log)(?<!self\.log)(?<!wandb\.log)\(")
 LIKELIHOOD = (b"nll_loss", b"NLLLoss", b"one_hot")
 ENTROPY = (b"ross_entropy", b"CrossEntropyLoss")
 WIDE = (b".float()", b"float32", b"torch.float")

@@ -44,6 +44,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.candidates import functions
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Span
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 _NAMES = {
-    part: re.compile(
+    part: lazy_compile(
         rf"^(?:to_|w_?|fc_?|lin(?:ear)?_?|proj_?)?{short}(?:_?(?:proj|lin|linear|layer|projection|net))?$"
         rf"|(?:^|_){long}(?:_|$)",
         re.IGNORECASE,
@@ -64,7 +65,7 @@ _NAMES = {
         ("v", "v", "values?"),
     )
 }
-WORDS = tuple(re.compile(rb"self\.\w*(?i:%s)\w*\(" % part) for part in (rb"q", rb"k", rb"v"))
+WORDS = tuple(lazy_compile(rb"self\.\w*(?i:%s)\w*\(" % part) for part in (rb"q", rb"k", rb"v"))
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:

@@ -49,7 +49,6 @@ mask in it, a sum whose dim is dropped or not known, and an exponential that is 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -58,13 +57,14 @@ from cudalint.facts.graph.patterns.deliberate import is_autograd_function
 from cudalint.facts.graph.patterns.softmaxes import HandSoftmax, unstable_softmaxes
 from cudalint.facts.graph.patterns.spans import span_of
 from cudalint.facts.python import PythonFacts
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding
 
 if TYPE_CHECKING:
     pass
 
 # Of tensors: neither Python's, NumPy's nor Triton's, and no log-sum-exp.
-EXP = re.compile(rb"exp(?<![a-z]exp)(?<!math\.exp)(?<!np\.exp)(?<!numpy\.exp)(?<!tl\.exp)_?\(")
+EXP = lazy_compile(rb"exp(?<![a-z]exp)(?<!math\.exp)(?<!np\.exp)(?<!numpy\.exp)(?<!tl\.exp)_?\(")
 SUM = (b"sum(",)
 QUOTIENT = (b"/", b"div", b"reciprocal")
 

@@ -38,18 +38,18 @@ classes as targets (it does not, where targets come from the tokenizer).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cudalint.facts.literal_dims import literal_dims
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Span
 
 if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 MULTIPLE, LEAST, LARGE = 8, 512, 4096
-HALF = re.compile(
+HALF = lazy_compile(
     rb"\bautocast\b|\bbfloat16\b|\bfloat16\b|\.half\(\)|\bfp16\b|\bbf16\b|mixed_precision|16-mixed"
 )
 

@@ -48,13 +48,13 @@ an accelerator without fused optimizers, because the fused form raises there.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cudalint.facts.optimizers import stays_on_cpu
 from cudalint.facts.programs import Programs
 from cudalint.facts.references import references
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Span
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 FUSED = {f"torch.optim.{name}" for name in ("Adam", "AdamW", "SGD")}
 CHOICES = ("fused", "foreach", "capturable", "differentiable")
 # `torch.compile(optimizer.step)`: the compiler fuses the foreach form, and not the fused one.
-COMPILED = re.compile(rb"\bcompile\(\s*[\w.]*\bopt\w*\.step\b")
+COMPILED = lazy_compile(rb"\bcompile\(\s*[\w.]*\bopt\w*\.step\b")
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:

@@ -63,10 +63,11 @@ from cudalint.facts.graph.patterns.candidates import functions
 from cudalint.facts.graph.patterns.outermost import is_wanted, norm_attributes
 from cudalint.facts.graph.patterns.residuals import ResidualNorm, nodes_of, residual_norms
 from cudalint.facts.python import PythonFacts
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Span
 
 # A row that gives a name a sum, or what goes on in the next row.
-SUM = re.compile(rb"^[ \t]+\w+ ?(?:\+=|=[^=\n][^\n]*(?:\+|add\(|\($))", re.MULTILINE)
+SUM = lazy_compile(rb"^[ \t]+\w+ ?(?:\+=|=[^=\n][^\n]*(?:\+|add\(|\($))", re.MULTILINE)
 WORDS = (b"norm(", b"Norm(")
 
 

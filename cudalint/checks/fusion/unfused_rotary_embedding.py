@@ -56,7 +56,6 @@ are taken as neighbours and put back as halves, and an intermediate value that i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -71,6 +70,7 @@ from cudalint.facts.graph.patterns.rotary_pairs import Rotation, rotations
 from cudalint.facts.graph.patterns.spans import span_of
 from cudalint.facts.python import PythonFacts
 from cudalint.facts.words import Word
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ SIN = (b"sin", b"as_complex")
 JOIN: tuple[Word, ...] = (b"cat(", b"concat", b"stack(", b"as_real")
 WRITE = (b"empty_like(", b"zeros_like(")
 # One half of a pair is negated or taken off; the tables, which hold the same words, have none of it.
-MINUS: tuple[Word, ...] = (re.compile(rb"[(\[,=*]\s*-\s*[A-Za-z_(]"), b" - ", b"neg(", b"sub(")
+MINUS: tuple[Word, ...] = (lazy_compile(rb"[(\[,=*]\s*-\s*[A-Za-z_(]"), b" - ", b"neg(", b"sub(")
 PRODUCT = (b"*", b".mul", b"multiply")
 
 

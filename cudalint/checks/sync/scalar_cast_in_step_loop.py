@@ -47,11 +47,11 @@ step.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cudalint.facts.tensors.tables import REDUCTIONS
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Span
 from cudalint.rare import Rare
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 _CASTS = ("float", "int", "bool", "round")
-_PERCENT = re.compile(rb"%")
+_PERCENT = lazy_compile(rb"%")
 _FSTRING = Rare(
     tuple(letter + quote for letter in (b"f", b"F", b"r", b"R") for quote in (b"'", b'"')),
     rb"\b(?:[fF][rR]?|[rR][fF])[\"']",

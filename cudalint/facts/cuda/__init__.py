@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cudalint.conditionals import Branch, groups, is_hip
 from cudalint.facts import Facts
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Tree
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from cudalint.facts.cuda.types import Types
     from cudalint.facts.cuda.values import Values
 
-_TORCH = re.compile(rb"#[ \t]*include[ \t]*[<\"](?:torch/|ATen/|c10/)|\b(?:at|torch)::Tensor\b")
+_TORCH = lazy_compile(rb"#[ \t]*include[ \t]*[<\"](?:torch/|ATen/|c10/)|\b(?:at|torch)::Tensor\b")
 
-_CONSTANT = re.compile(
+_CONSTANT = lazy_compile(
     rb"\b(?:const|constexpr)\s+(?:static\s+)?(?:unsigned\s+)?(?:int|size_t|unsigned|uint32_t|int32_t|int64_t|long)"
     rb"\s+(\w+)\s*=\s*(\d+|0[xX][0-9a-fA-F]+)[uUlL]*\s*;"
 )
-_GROUP = re.compile(
+_GROUP = lazy_compile(
     r"\b((?:\w+::)*(?:thread_block_tile\s*<[^;=]*>|thread_block|grid_group|auto))\s+(\w+)\s*=\s*([^;]+);"
 )
-_TILE = re.compile(r"(?:thread_block_tile|tiled_partition)\s*<\s*(\w+)")
+_TILE = lazy_compile(r"(?:thread_block_tile|tiled_partition)\s*<\s*(\w+)")
 
 
 class CudaFacts(Facts):

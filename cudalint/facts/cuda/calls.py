@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from cudalint.facts.cuda.access import Call, Geometry, Lambda, Pointer, Value
@@ -20,6 +19,7 @@ from cudalint.facts.cuda.affine import (
 from cudalint.facts.cuda.evaluate import arguments_of, text_of
 from cudalint.facts.cuda.places import Places
 from cudalint.facts.cuda.types import last_name
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -47,18 +47,18 @@ _NUMBER_CASTS = frozenset(
     ]
 )
 # Pure functions: alike where their arguments are.
-_PURE = re.compile(
+_PURE = lazy_compile(
     r"(?:std::|::|c10::cuda::compat::)?(?:f?(?:max|min)f?|abs|fabsf?|sqrtf?|rsqrtf?|expf?|exp2f?|logf?"
     r"|powf?|tanhf?|erff?|sinf?|cosf?|floorf?|ceilf?|roundf?|fmaf?|__\w+2\w+|__\w+_rn|__expf|__logf"
     r"|make_\w+|__cvta\w+|ceil_div|CEIL_DIV|cdiv|DIVUP|divup)\Z"
 )
-_CACHED = re.compile(r"__ld(?:cs|cg|ca|cv|lu)|(?:\w*_)?(?:ldg|LDG)")
+_CACHED = lazy_compile(r"__ld(?:cs|cg|ca|cv|lu)|(?:\w*_)?(?:ldg|LDG)")
 _CACHED_STORES = frozenset({"__stcs", "__stcg", "__stwb", "__stwt"})
 
 
 # Sizes that a host object tells, the same each time.
 _SIZES = frozenset(["numel", "size", "length", "count", "size_bytes"])
-_CEILING = re.compile(r"(?i)\w*(?:ceil_?div|cdiv|div_?up|div_?round_?up|divide_?up)\w*\Z")
+_CEILING = lazy_compile(r"(?i)\w*(?:ceil_?div|cdiv|div_?up|div_?round_?up|divide_?up)\w*\Z")
 
 
 class Calls(Places):

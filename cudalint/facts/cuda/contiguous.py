@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from cudalint.facts.cuda.access import Access, Loop, Pointer
 from cudalint.facts.cuda.affine import Kind, Poly
 from cudalint.facts.cuda.types import named
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from cudalint.facts.cuda.functions import Function
 
 # Words for wide accesses that types do not show: packs, helpers, asynchronous copies, instructions.
-_WIDE = re.compile(
+_WIDE = lazy_compile(
     rb"\b(?:FLOAT[24]|INT[24]|HALF2|BFLOAT2|FETCH_\w+|LDST\w+|[A-Za-z_]\w*128B?(?:BITS|b|_t)?"
     rb"|Packed\d+\w*|Packed\w*\s*<|\w*[Pp]acked_?[Tt](?:ype)?|[Pp]ack_?[Tt](?:ype)?|Pack\s*<|[Vv]ec_?[Tt](?:ype)?|[Vv]ec\w*[Ll]oad\w*|\w*(?:[Ll]oad|[Ss]tore|LOAD|STORE)_?[Vv](?:ec|EC)\w*"
     rb"|\w*[Vv]ectorized?\w*|[Aa]ligned_?[Vv]ec\w*|[Aa]ligned_?[Aa]rray\w*|Vec(?:tor)?\s*<\w*|\w*[Vv]ec_?[Ss]ize\w*|VEC\w*|cp_async\w*|\w*memcpy_async"
     rb"|Block(?:Load|Store)\w*|ld_?global\w*|cuda_async\w*|tma_\w+)\b|\.v[248]\.|cp\.async"
 )
-_IDENTIFIER = re.compile(rb"[A-Za-z_]\w*")
-_THREADS = re.compile(r"(?i)block_?(?:size|dim)|threads|warp_?size")
-_CONSTANT = re.compile(r"(?:[\w:]*::)?(?:k[A-Z]\w*|[A-Z][A-Z0-9_]*)\Z|@")
+_IDENTIFIER = lazy_compile(rb"[A-Za-z_]\w*")
+_THREADS = lazy_compile(r"(?i)block_?(?:size|dim)|threads|warp_?size")
+_CONSTANT = lazy_compile(r"(?:[\w:]*::)?(?:k[A-Z]\w*|[A-Z][A-Z0-9_]*)\Z|@")
 _WALKS = frozenset({"warpSize", "WARP_SIZE", "kWarpSize", "WarpSize", "C10_WARP_SIZE"})
 
 

@@ -14,13 +14,14 @@ from cudalint.facts.cuda.affine import ALL_THREADS, GLOBAL_RANK
 from cudalint.facts.cuda.evaluate import arguments_of, text_of
 from cudalint.facts.cuda.functions import declared
 from cudalint.facts.flow import within
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.cuda.functions import Function
 
-_ENCLOSED = re.compile(r"\([^()]*\)")
+_ENCLOSED = lazy_compile(r"\([^()]*\)")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.cuda.evaluate import arguments_of, text_of
 from cudalint.facts.cuda.types import last_name
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from cudalint.facts.cuda.launches import Launch
 
 # Calls whose result tells of an earlier launch.
-_TELLING = re.compile(
+_TELLING = lazy_compile(
     r"(?:cuda|hip)(?:GetLastError|PeekAtLastError|DeviceSynchronize|StreamSynchronize"
     r"|EventSynchronize|ThreadSynchronize|Memcpy|MemcpyToSymbol|MemcpyFromSymbol|Memcpy2D"
     r"|StreamQuery|CtxSynchronize)|cu(?:Ctx|Stream)Synchronize"
 )
-_TELLING_BYTES = re.compile(rb"\b(?:" + _TELLING.pattern.encode() + rb")\b")
+_TELLING_BYTES = lazy_compile(rb"\b(?:" + _TELLING.pattern.encode() + rb")\b")
 # Names of macros and functions that other files define.
-_CHECK_NAME = re.compile(
+_CHECK_NAME = lazy_compile(
     r"(?i)(?!(?:cuda|hip)(?:GetErrorString|GetErrorName|Error(?:_t|[A-Z]\w*)|Success)\Z)(?:(?=.*(?:cuda|kernel|launch|hip|gpu))(?=.*(?:check|chk|err|catch))"
     r"|.*(?:last_?error|check_?err|err_?check|post_?kernel|launch_?check))"
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from cudalint.facts.cuda.affine import (
 )
 from cudalint.facts.cuda.fragments import expression, substituted
 from cudalint.facts.cuda.macros import integer
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DEPTH = 120
 INLINED = 3
 
-_SPECIAL = re.compile(r"(threadIdx|blockIdx|blockDim|gridDim)\.([xyz])\Z")
+_SPECIAL = lazy_compile(r"(threadIdx|blockIdx|blockDim|gridDim)\.([xyz])\Z")
 
 
 # The method that reads an expression, by the kind of its node.

@@ -7,27 +7,28 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.cuda.evaluate import arguments_of, text_of
 from cudalint.facts.cuda.flow import Flow, calls_in
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.cuda.functions import Function
 
-EXP = re.compile(
+EXP = lazy_compile(
     r"(?:__)?(?:h2?)?exp(?:2|10)?f?(?:_approx\w*|_ftz\w*)?\Z|fast_?exp\w*\Z|ptx_exp2\Z|ex2\w*\Z"
 )
 # A name that holds a maximum, or a logarithm of a sum.
-_MAXIMUM = re.compile(
+_MAXIMUM = lazy_compile(
     r"(?i)(?!(?:FLT|INT|DBL|HALF|UINT|LONG|CUDA)_?(?:FLOAT_)?MAX\b)\w*(?:max|lse|log_?sum|largest|biggest|peak)\w*\Z"
     r"|(?:row_|s_|sh_|new_|old_|prev_|cur_|run_|block_|thread_|local_)?m(?:i|ij|_?i_?j?|_?new|_?old|_?prev|_?cur|_?row|_?tile|_?block|x|\d?)?\Z"
     r"|(?:[lL]|shift|offset|bias_?correct\w*)\Z"
 )
-_MAX_CALL = re.compile(r"(?i)max")
-_LARGER = re.compile(r"(?:std::|::)?(?:f?maxf?|__h2?max\w*|[iu]max|Max|MAX)\Z")
-SUM_CALL = re.compile(r"(?i)\w*(?:sum|reduce|add|red)\w*\Z")
-_CONSTANT = re.compile(r"-?(?:\d[\w.]*|[A-Z][A-Z0-9_]+|\(?T\)?\(?\d[\w.]*\)?)\Z")
-_LOWEST = re.compile(r"(?i)inf|min|lowest|-|max")
-_MATHS = re.compile(
+_MAX_CALL = lazy_compile(r"(?i)max")
+_LARGER = lazy_compile(r"(?:std::|::)?(?:f?maxf?|__h2?max\w*|[iu]max|Max|MAX)\Z")
+SUM_CALL = lazy_compile(r"(?i)\w*(?:sum|reduce|add|red)\w*\Z")
+_CONSTANT = lazy_compile(r"-?(?:\d[\w.]*|[A-Z][A-Z0-9_]+|\(?T\)?\(?\d[\w.]*\)?)\Z")
+_LOWEST = lazy_compile(r"(?i)inf|min|lowest|-|max")
+_MATHS = lazy_compile(
     r"(?:__)?(?:h2?|f)?(?:exp(?:2|10)?|log(?:2|10)?|sqrt|rsqrt|pow|tanh|sin|cos|abs|fabs|fma|mul|add|sub|neg|floor|ceil"
     r"|round|min|erf|sigmoid)f?(?:_r[nzud]|_sat)?\Z|f(?:ma|mul|add|sub)\w*\Z|__ld\w+\Z|\w*ldg\Z|\w*LDG\Z"
     r"|(?:static|reinterpret|const)_cast\Z|bit_cast\Z|float\Z|double\Z|half\Z|int\Z|T\Z|\w+_t\Z"

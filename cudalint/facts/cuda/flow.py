@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cudalint.facts.cuda.evaluate import arguments_of, text_of
 from cudalint.facts.cuda.functions import declared
 from cudalint.facts.cuda.types import last_name
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -148,7 +149,7 @@ def place_name(node: Node | None) -> str:
     return text_of(node) if node is not None else ""
 
 
-_ATOMIC = re.compile(r"(?:atomic|gpuAtomic|red_)\w*?(Add|Max)\w*", re.IGNORECASE)
+_ATOMIC = lazy_compile(r"(?:atomic|gpuAtomic|red_)\w*?(Add|Max)\w*", re.IGNORECASE)
 
 
 def _defined(node: Node) -> Iterator[Definition]:

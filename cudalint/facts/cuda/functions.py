@@ -12,13 +12,14 @@ from tree_sitter import Node, Parser, Query, QueryCursor, Range, Tree
 
 from cudalint.blank import spaces
 from cudalint.facts.cuda.types import UNKNOWN, CType, inner, last_name, spelled
+from cudalint.lazy import lazy_compile
 from cudalint.parse import language
 
 if TYPE_CHECKING:
     from cudalint.facts.cuda import CudaFacts
     from cudalint.facts.cuda.macros import Macro
 
-_QUALIFIER = re.compile(rb"__(?:global|device|host)__|\b[A-Z_]*DEVICE\b")
+_QUALIFIER = lazy_compile(rb"__(?:global|device|host)__|\b[A-Z_]*DEVICE\b")
 _HEAD = b"void f(){"
 
 

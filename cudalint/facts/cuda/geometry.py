@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.cuda.affine import Poly
 from cudalint.facts.cuda.fragments import expression
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from cudalint.facts.cuda.access import Geometry, Value
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from cudalint.facts.cuda.launches import Launch
     from cudalint.facts.cuda.values import Values
 
-_DIVIDES = re.compile(r"(?i)/|>>|ceil|div|blocks\s*\(|grid\w*\s*\(")
+_DIVIDES = lazy_compile(r"(?i)/|>>|ceil|div|blocks\s*\(|grid\w*\s*\(")
 
 
 def launches_of(kernel: Function) -> list[Launch]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from cudalint.lazy import lazy_compile
 
-_REST = re.compile(rb"[ \t]*(?://[^\n]*?|/\*[^\n]*?\*/)?[ \t]*(?=\r?\n|\Z)")
+_REST = lazy_compile(rb"[ \t]*(?://[^\n]*?|/\*[^\n]*?\*/)?[ \t]*(?=\r?\n|\Z)")
 
 
 def newline(text: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -12,18 +11,19 @@ from cudalint.facts.cuda.evaluate import text_of
 from cudalint.facts.cuda.fragments import loop_head, substituted
 from cudalint.facts.cuda.functions import declared
 from cudalint.facts.cuda.helpers import Helpers
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-_GRID_LOOP = re.compile(
+_GRID_LOOP = lazy_compile(
     r"(?:CUDA|GPU|XPU|HIP|DGL|KERNEL)_?(?:1D_)?(?:KERNEL_)?LOOP(?:_TYPE|_T|_X|_INDEX)?\Z"
 )
 _GRID_LOOP_TEXT = (
     "for (int {0} = blockIdx.x * blockDim.x + threadIdx.x; {0} < ({1}); "
     "{0} += blockDim.x * gridDim.x)"
 )
-_HEAD = re.compile(r"\s*([A-Za-z_]\w*)\s*\(")
+_HEAD = lazy_compile(r"\s*([A-Za-z_]\w*)\s*\(")
 _ASSIGNING = frozenset({"assignment_expression", "update_expression"})
 
 

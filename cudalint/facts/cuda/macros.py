@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from cudalint.lazy import lazy_compile
 from cudalint.model import Span
 
 _REST = rb"(?:[^\n\\]|\\\r?\n|\\.)*"
-_DEFINE = re.compile(rb"\#[ \t]*define[ \t]+(\w+)(\([\w\s,.\\]*\))?(" + _REST + rb")")
-_COMMENT = re.compile(rb"//[^\n]*|/\*.*?\*/", re.S)
+_DEFINE = lazy_compile(rb"\#[ \t]*define[ \t]+(\w+)(\([\w\s,.\\]*\))?(" + _REST + rb")")
+_COMMENT = lazy_compile(rb"//[^\n]*|/\*.*?\*/", re.S)
 
 
 class Macro(NamedTuple):

@@ -22,6 +22,7 @@ from cudalint.facts.cuda.elementwise import (
 from cudalint.facts.cuda.evaluate import short, text_of
 from cudalint.facts.cuda.flow import calls_in
 from cudalint.facts.flow import within
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
     from cudalint.facts.cuda.functions import Function
 
 # What a body may not name: other threads, and what is shared with them.
-_OTHERS = re.compile(
+_OTHERS = lazy_compile(
     rb"\b(?:threadIdx|blockIdx|blockDim|gridDim|__shared__|asm|goto|__sync\w*|__shfl\w*|__any\w*"
     rb"|__all\w*|__ballot\w*|atomic\w*|this_thread_block|this_grid|thread_rank|__threadfence\w*"
     rb"|assert|printf|clock\w*|cuda\w+|curand\w*|static|new|delete)\b"
 )
-_PURE = re.compile(
+_PURE = lazy_compile(
     r"(?:__)?(?:h2?|f)?(?:exp(?:2|10|m1)?|log(?:2|10|1p)?|r?sqrt|cbrt|pow|powi|a?(?:sin|cos|tan)h?|sincos|atan2"
     r"|abs|fabs|fma|fmod|remainder|floor|ceil|round|rint|nearbyint|trunc|lrint|erf|erfc|erfinv|min|max"
     r"|copysign|clamp|isnan|isinf|isfinite|hypot|add|sub|mul|div|neg|saturate|fdividef|frcp|tgamma"
@@ -71,7 +72,7 @@ _INTEGERS = frozenset(
         "size_t",
     ]
 )
-_CONSTRUCTORS = re.compile(
+_CONSTRUCTORS = lazy_compile(
     r"(?:float|double|half|__half|int|unsigned|char|bool|long|short|[A-Z]\w?|\w+_t|[A-Z]\w*Type|\w*[sS]calar\w*|[DT]type|BFloat16|Half|__nv_bfloat16|__float2\w+)\Z"
 )
 

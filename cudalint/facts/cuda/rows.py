@@ -11,14 +11,15 @@ from cudalint.facts.cuda.evaluate import arguments_of, text_of
 from cudalint.facts.cuda.flow import Flow, names_in, place_name
 from cudalint.facts.cuda.functions import Function, declared
 from cudalint.facts.flow import within
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.cuda.softmax import Softmax
 
-_PLAIN_EXP = re.compile(r"(?:std::|::)?(?:__)?exp(?:2|10)?f?\Z")
-_PURE_CALL = re.compile(
+_PLAIN_EXP = lazy_compile(r"(?:std::|::)?(?:__)?exp(?:2|10)?f?\Z")
+_PURE_CALL = lazy_compile(
     r"__ldg\Z|(?:static_cast<)?float|__half2float\Z|__bfloat162float\Z|to_float\Z"
 )
 

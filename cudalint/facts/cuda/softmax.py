@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cudalint.facts.cuda.evaluate import arguments_of, text_of
 from cudalint.facts.cuda.exponentials import EXP, SUM_CALL, Exponentials, is_constant
 from cudalint.facts.cuda.flow import Definition, Flow, calls_in, names_in, place_name, values_in
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from cudalint.facts.cuda import CudaFacts
     from cudalint.facts.cuda.functions import Function
 
-_EXP_BYTES = re.compile(rb"exp(?:2|10)?f?\w*\s*\(|ex2\w*\s*\(|EXP\w*\s*\(")
+_EXP_BYTES = lazy_compile(rb"exp(?:2|10)?f?\w*\s*\(|ex2\w*\s*\(|EXP\w*\s*\(")
 # A parameter that another kernel filled, in a file that names no maximum.
-_SUM_NAME = re.compile(r"(?i)sum|total|denom|partition")
-_ANY_MAXIMUM = re.compile(rb"(?i)\b(?!FLT_MAX|INT_MAX)\w*(?:max|largest|lse|logsum)\w*")
-_DIVIDES = re.compile(rb"/[^/*]|rcp|div|reciprocal")
-_RECIPROCAL = re.compile(r"(?:__)?f?(?:rcp|reciprocal)\w*\Z|__frcp_r[nzud]\Z|h2?rcp\Z")
-_DIVIDE_CALL = re.compile(
+_SUM_NAME = lazy_compile(r"(?i)sum|total|denom|partition")
+_ANY_MAXIMUM = lazy_compile(rb"(?i)\b(?!FLT_MAX|INT_MAX)\w*(?:max|largest|lse|logsum)\w*")
+_DIVIDES = lazy_compile(rb"/[^/*]|rcp|div|reciprocal")
+_RECIPROCAL = lazy_compile(r"(?:__)?f?(?:rcp|reciprocal)\w*\Z|__frcp_r[nzud]\Z|h2?rcp\Z")
+_DIVIDE_CALL = lazy_compile(
     r"__fdividef\Z|__f?div_rn\Z|__fdiv_r[nzud]\Z|h2?div\Z|__h2?div\Z|fast_?div\w*\Z"
 )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from cudalint.lazy import lazy_compile
+
 if TYPE_CHECKING:
     from tree_sitter import Node
 
@@ -20,11 +22,11 @@ SIZES = {
     "float64_t",
 }
 SCALARS = {name: size for size, names in SIZES.items() for name in names.split()}
-_VECTOR = re.compile(
+_VECTOR = lazy_compile(
     r"(?:__)?(?:nv_)?(char|uchar|short|ushort|int|uint|long|ulong|longlong|ulonglong|float|double"
     r"|half|bfloat16|bfloat162|bf16|fp8x?)([234])\Z|(?:__)?(?:nv_)?(half|bfloat16)([248])\Z"
 )
-_WORD = re.compile(r"[A-Za-z_]\w*")
+_WORD = lazy_compile(r"[A-Za-z_]\w*")
 # What projects call a number type that another file defines, and what they call packs of them.
 _NUMBERS_ELSEWHERE = frozenset(
     [
@@ -48,9 +50,9 @@ _NUMBERS_ELSEWHERE = frozenset(
         "real_type",
     ]
 )
-_PACK_LIKE = re.compile(r"[248]\Z|[Vv]ec|VEC|[Pp]ack|PACK")
-_PACKED = re.compile(r"[Vv]ec|VEC|[Pp]ack|Array|array")
-_TEMPLATE_ARGUMENTS = re.compile(r"<[^<>]*>")
+_PACK_LIKE = lazy_compile(r"[248]\Z|[Vv]ec|VEC|[Pp]ack|PACK")
+_PACKED = lazy_compile(r"[Vv]ec|VEC|[Pp]ack|Array|array")
+_TEMPLATE_ARGUMENTS = lazy_compile(r"<[^<>]*>")
 # Words that are no name of a type.
 _QUALIFIERS = frozenset(
     [
@@ -208,8 +210,8 @@ class Types:
         return next(iter(kinds)) if len(kinds) == 1 else CType(name, None, 1, template=True)
 
 
-_TYPEDEF = re.compile(rb"\btypedef\s+(?P<type>[\w:\s*]+?)\s*\b(?P<name>\w+)\s*;")
-_USING = re.compile(rb"\busing\s+(?P<name>\w+)\s*=\s*(?P<type>[^;{}=]+?)\s*;")
+_TYPEDEF = lazy_compile(rb"\btypedef\s+(?P<type>[\w:\s*]+?)\s*\b(?P<name>\w+)\s*;")
+_USING = lazy_compile(rb"\busing\s+(?P<name>\w+)\s*=\s*(?P<type>[^;{}=]+?)\s*;")
 
 
 def _integer(spelled: str) -> CType:

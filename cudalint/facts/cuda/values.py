@@ -7,7 +7,6 @@ value in it and after it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,13 +16,14 @@ from cudalint.facts.cuda.evaluate import DEPTH, text_of
 from cudalint.facts.cuda.functions import declared
 from cudalint.facts.cuda.loops import Loops, declared_in
 from cudalint.facts.cuda.types import spelled
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.cuda.functions import Function
 
-_SHARED = re.compile(r"(?i)shared|s?mem\b|\bs_?data|\bs_")
+_SHARED = lazy_compile(r"(?i)shared|s?mem\b|\bs_?data|\bs_")
 
 
 class Values(Loops):

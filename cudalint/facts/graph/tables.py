@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from cudalint.lazy import lazy_compile
 
 
 def words(text: str) -> frozenset[str]:
@@ -153,6 +153,6 @@ HARMLESS_MODULES = (
     "os.",
 )
 # What classes of norms are called.
-NORM_CLASS = re.compile(r"(Layer|RMS|Rms)Norm$")
+NORM_CLASS = lazy_compile(r"(Layer|RMS|Rms)Norm$")
 SELF_MUTATORS = words("delattr setattr vars")
 REFLECTION = words("eval exec globals locals")

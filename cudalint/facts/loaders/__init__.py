@@ -12,6 +12,7 @@ from cudalint.facts.loaders.options import Options, Pin
 from cudalint.facts.loaders.spelling import Spelling
 from cudalint.facts.tensors.tables import LOADER, words
 from cudalint.facts.tensors.values import Value, output, sequence
+from cudalint.lazy import lazy_compile
 from cudalint.rare import Rare
 
 if TYPE_CHECKING:
@@ -21,17 +22,17 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 
-_ALIAS = re.compile(
+_ALIAS = lazy_compile(
     rb"\bDataLoader[ \t]+as[ \t]+(\w+)|\b(\w+)[ \t]*=[ \t]*[\w.]*\bDataLoader[ \t]*$", re.M
 )
-_NAME = re.compile(
+_NAME = lazy_compile(
     r"(?:^|_)(?:data_?)?loader(?:_?\w{0,6})$|dataloader|(?:^|_)dl$|trainloader|testloader"
 )
-_PLURAL = re.compile(r"(?:data_?)?loaders$|(?:^|_)dls$")
+_PLURAL = lazy_compile(r"(?:data_?)?loaders$|(?:^|_)dls$")
 _PASSES = words("tqdm track log_every islice cycle progress_bar alive_it trange_it auto")
 _ITERATES = words("enumerate zip iter list reversed batched")
 _PREPARES = words("prepare prepare_data_loader setup_dataloaders setup")
-_WRAPPER = re.compile(r"[Ll]oader|[Pp]refetch")
+_WRAPPER = lazy_compile(r"[Ll]oader|[Pp]refetch")
 _MOVERS = Rare(
     (b"accelerator.", b"fabric.", b"refetch", b"dali", b"deepspeed"),
     rb"accelerator\.|fabric\.|[pP]refetch|\bdali\b|deepspeed",

@@ -9,6 +9,7 @@ from cudalint.facts.devices import CPU, CUDA
 from cudalint.facts.flow import LOOPS, ancestors, walk, within
 from cudalint.facts.loaders.options import POSITIONS
 from cudalint.facts.tensors.definitions import class_of, returned
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 Collated = Literal["plain", "own", "elsewhere"]
 
-_MOVE = re.compile(r"\.cuda\(|\.to\(|\bdevice\s*=|\bcuda\b")
+_MOVE = lazy_compile(r"\.cuda\(|\.to\(|\bdevice\s*=|\bcuda\b")
 _HOLDS_DATA = ("random_split", "Subset", "ConcatDataset", "ChainDataset")
 _DEPTH = 6
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
+from cudalint.lazy import lazy_compile
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,7 +28,7 @@ POSITIONS = {
     "collate_fn": 6,
     "pin_memory": 7,
 }
-_ON_CUDA = re.compile(r"cuda|available|gpu|device", re.I)
+_ON_CUDA = lazy_compile(r"cuda|available|gpu|device", re.I)
 _DEPTH = 6
 
 

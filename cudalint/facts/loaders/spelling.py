@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import walk
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.python import PythonFacts
 
-_SPELLED = re.compile(r"oader|(?:^|\W|_)dls?\b|[Pp]refetch")
+_SPELLED = lazy_compile(r"oader|(?:^|\W|_)dls?\b|[Pp]refetch")
 _PLAIN_TYPES = frozenset(
     {"string", "integer", "dictionary", "set", "list_comprehension", "generator_expression"}
     | {"list", "tuple", "dictionary_comprehension", "set_comprehension", "comparison_operator"}

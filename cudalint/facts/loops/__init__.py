@@ -17,6 +17,7 @@ from cudalint.facts.loops.throttle import Throttle
 from cudalint.facts.tensors.definitions import is_module_class, may_call
 from cudalint.facts.tensors.tables import words
 from cudalint.hooks import is_hook, is_step
+from cudalint.lazy import lazy_compile
 from cudalint.rare import Rare
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Loops", "Reason"]
 
 _APPLIES = words("map filter sorted max min apply tree_map apply_to_collection tree_map_only")
-_TEST = re.compile(r"^(?:test|main$)")
-_DEFINED = re.compile(rb"^[ \t]*(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
+_TEST = lazy_compile(r"^(?:test|main$)")
+_DEFINED = lazy_compile(rb"^[ \t]*(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
 _LOADER = Rare((b"oader", b"dl", b"refetch"), rb"[lL]oader|\bdls?\b|_dls?\b|[pP]refetch")
 
 

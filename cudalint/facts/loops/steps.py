@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import FUNCTIONS, LOOPS, ancestors, within
 from cudalint.facts.tensors.tables import words
+from cudalint.lazy import lazy_compile
 from cudalint.rare import Rare
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     from cudalint.facts.python import PythonFacts
 
-_OPTIMIZER = re.compile(r"optim|(?:^|[._\[])opt|solver|scaler|adam|sgd|(?:^|[._])engine$", re.I)
-_NO_OPTIMIZER = re.compile(r"sched|lr_|warmup|(?:^|[._])envs?\b|prof|ema|swa|pbar|bar$", re.I)
-_EACH = re.compile(r"^(?:\w*opt\w*|\w*loss\w*|scaler|p|param|parameter|group|critic|name|net)s?$")
+_OPTIMIZER = lazy_compile(r"optim|(?:^|[._\[])opt|solver|scaler|adam|sgd|(?:^|[._])engine$", re.I)
+_NO_OPTIMIZER = lazy_compile(r"sched|lr_|warmup|(?:^|[._])envs?\b|prof|ema|swa|pbar|bar$", re.I)
+_EACH = lazy_compile(r"^(?:\w*opt\w*|\w*loss\w*|scaler|p|param|parameter|group|critic|name|net)s?$")
 _NO_CALL = words(
     "train eval to cuda cpu parameters named_parameters state_dict load_state_dict generate half "
     "float modules named_modules children zero_grad requires_grad_ apply save_pretrained compile "
@@ -27,7 +28,7 @@ _NO_CALL = words(
 )
 _LOADER_WORD = Rare((b"oader", b"dl"), rb"oaders?\b|_dl\b|dls\b|\bdl\b|oader_\w+\b")
 # How a decoding loop chooses the token that it appends to its input.
-_SAMPLED = re.compile(r"\b(?:argmax|multinomial|topk|sample)\(|\bmax\([^()]*(?:dim=|,)\s*-?\d")
+_SAMPLED = lazy_compile(r"\b(?:argmax|multinomial|topk|sample)\(|\bmax\([^()]*(?:dim=|,)\s*-?\d")
 
 
 class Steps:

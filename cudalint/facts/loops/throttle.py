@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import LOOPS, last_statement
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,23 +14,25 @@ if TYPE_CHECKING:
 
     from cudalint.facts.python import PythonFacts
 
-_COUNTER = re.compile(
+_COUNTER = lazy_compile(
     r"^(?:i|j|k|t|n|b|e|x|it|ii|ni|ep|iter|count|counter|idx|index|step|steps|batch|batch_?i)$"
     r"|step|iter|batch_?(?:idx|num|id|no|index|i|count)|epoch|_idx|idx_|_count|counter|n_batch|i_batch"
 )
-_NO_COUNTER = re.compile(
+_NO_COUNTER = lazy_compile(
     r"rank|gpu|process|world|main|master|device|seed|mode|phase|split|type|size"
 )
-_FLAG = re.compile(
+_FLAG = lazy_compile(
     r"verbose|debug|dry_?run|should_|^is_(?:last|first|log)|last_(?:batch|step|iter)|(?:^|_)every(?:_|$)"
     r"|do_log|log_(?:now|step|this|due)|print_(?:now|this)|time_to_|is_time|sanity|profil|first_(?:batch|step|iter)"
 )
-_CLOCK = re.compile(r"\btime\(\)|perf_counter|monotonic|\blast_\w*time|elapsed")
-_ABNORMAL = re.compile(r"(?:^|\.)(?:isnan|isinf|is_nan|is_inf)$")
-_NORMAL = re.compile(r"(?:^|\.)(?:isfinite|is_finite)$")
-_EXIT = re.compile(r"^(?:sys\.exit|exit|quit|os\._exit|os\.abort)\b")
+_CLOCK = lazy_compile(r"\btime\(\)|perf_counter|monotonic|\blast_\w*time|elapsed")
+_ABNORMAL = lazy_compile(r"(?:^|\.)(?:isnan|isinf|is_nan|is_inf)$")
+_NORMAL = lazy_compile(r"(?:^|\.)(?:isfinite|is_finite)$")
+_EXIT = lazy_compile(r"^(?:sys\.exit|exit|quit|os\._exit|os\.abort)\b")
 # What a counter reaches at the end: `steps - 1`, `len(loader)`, `args.max_steps`, `total`.
-_LAST = re.compile(r"-\s*1$|\blen\(|(?:^|[._])(?:max|total|last|final|end|stop)(?:_|$)|_this_run$")
+_LAST = lazy_compile(
+    r"-\s*1$|\blen\(|(?:^|[._])(?:max|total|last|final|end|stop)(?:_|$)|_this_run$"
+)
 _FEW = 100
 _DEPTH = 12
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cudalint.facts.flow import LOOPS, ancestors, within
 from cudalint.facts.writes import writes_in_place
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
     from cudalint.facts.tensors.values import Value
 
-_HALF = re.compile(rb"b?float16|\bhalf\b|autocast|fp16|bf16")
+_HALF = lazy_compile(rb"b?float16|\bhalf\b|autocast|fp16|bf16")
 _FUNCTIONS = ("function_definition", "lambda", "class_definition")
 _OPERATORS = ("binary_operator", "comparison_operator", "unary_operator")
 _VIEWS = frozenset(

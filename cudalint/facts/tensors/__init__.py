@@ -6,7 +6,6 @@ unpacking, comprehensions, loops over loaders, and functions and classes of the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -32,6 +31,7 @@ from cudalint.facts.tensors.values import (
     sequence,
     tensor,
 )
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -42,7 +42,7 @@ __all__ = ["Tensors", "Value"]
 
 _DEPTH = 70
 _OPEN = 1 << 30
-_CPU_NAME = re.compile(r"(?:^|_)cpu$|_cpu_|(?:^|\.)cpu_\w+$")
+_CPU_NAME = lazy_compile(r"(?:^|_)cpu$|_cpu_|(?:^|\.)cpu_\w+$")
 _WORK = 3000
 _CONSTANTS = {
     "integer": NUMBER,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from cudalint.facts.devices import CPU, UNKNOWN
@@ -23,6 +22,7 @@ from cudalint.facts.tensors.values import (
     sequence,
     tensor,
 )
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from cudalint.facts.names import Arguments
     from cudalint.facts.python import PythonFacts
 
-_ENVIRONMENT = re.compile(r"(?:^|[._])(?:env|envs|environment|gym|tokenizer|logger|writer)\w*$")
+_ENVIRONMENT = lazy_compile(r"(?:^|[._])(?:env|envs|environment|gym|tokenizer|logger|writer)\w*$")
 _TUPLE_MODULES = ("LSTM", "GRU", "RNN", "LSTMCell", "MultiheadAttention")
 # What accelerate and fabric collect from all processes is what each of them gave.
 _GATHERS = words("gather gather_for_metrics reduce pad_across_processes all_gather all_reduce")
-_ACCELERATOR = re.compile(r"accelerator|fabric")
-_MODEL_CLASS = re.compile(
+_ACCELERATOR = lazy_compile(r"accelerator|fabric")
+_MODEL_CLASS = lazy_compile(
     r"Model\w*$|For[A-Z]\w+$|UNet\w*$|Autoencoder\w*$|Transformer\w*$|ControlNet"
 )
 _BOOKKEEPING = words(

@@ -17,6 +17,7 @@ from cudalint.facts.tensors.values import (
     sequence,
     tensor,
 )
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 _RETURNS = 12
 _SITES = 8
 _BASES = 8
-_MODULE_BASE = re.compile(
+_MODULE_BASE = lazy_compile(
     r"(?:^|\.)(?:\w*(?:Module|PreTrainedModel|ModelMixin|MessagePassing)|nn\.\w+|\w*Net|\w*Model)$"
 )
-_TENSOR_TYPE = re.compile(r"\b(?:torch\.)?(?:Float|Long|Int|Bool|Half|Double|cuda\.Float)?Tensor\b")
-_CONTAINER = re.compile(r"^(?:typing\.)?(?:[lL]ist|[tT]uple|Sequence|Iterable|Set)\[")
-_MAPPING = re.compile(r"^(?:typing\.)?(?:[dD]ict|Mapping)\[")
+_TENSOR_TYPE = lazy_compile(
+    r"\b(?:torch\.)?(?:Float|Long|Int|Bool|Half|Double|cuda\.Float)?Tensor\b"
+)
+_CONTAINER = lazy_compile(r"^(?:typing\.)?(?:[lL]ist|[tT]uple|Sequence|Iterable|Set)\[")
+_MAPPING = lazy_compile(r"^(?:typing\.)?(?:[dD]ict|Mapping)\[")
 _STEP_HOOKS = ("training_step", "validation_step", "test_step", "predict_step", "compute_loss")
 _INPUTS = ("batch", "inputs", "outputs", "data", "samples")
 

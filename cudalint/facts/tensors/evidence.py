@@ -6,31 +6,35 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from cudalint.lazy import lazy_compile
+
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.python import PythonFacts
 
 # What only modules have; searched for by the dot, which is quick, and read backwards from there.
-_MODULE = re.compile(
+_MODULE = lazy_compile(
     rb"\.(?:train|eval|parameters|named_parameters|modules|named_modules|load_state_dict"
     rb"|requires_grad_)\("
 )
-_OWNER = re.compile(rb"[A-Za-z_][\w.]*$")
+_OWNER = lazy_compile(rb"[A-Za-z_][\w.]*$")
 _REACH = 80
 # `x.to(device)` as a statement: tensors are not moved in place, modules are.
-_MOVED = re.compile(rb"\.(?:to|cuda|half|bfloat16)\([^()\n]*\)[ \t]*$", re.M)
-_NO_MODULE = re.compile(r"(?:^|[._])(?:opt\w*|optim\w*|scaler|sched\w*|\w*scheduler|ema|trainer)$")
+_MOVED = lazy_compile(rb"\.(?:to|cuda|half|bfloat16)\([^()\n]*\)[ \t]*$", re.M)
+_NO_MODULE = lazy_compile(
+    r"(?:^|[._])(?:opt\w*|optim\w*|scaler|sched\w*|\w*scheduler|ema|trainer)$"
+)
 # loss.backward(), accelerator.backward(loss), scaler.scale(loss).backward()
-_BACKWARD = re.compile(rb"\.(?:backward|manual_backward|scale)\(\s*([A-Za-z_][\w.]*)?")
+_BACKWARD = lazy_compile(rb"\.(?:backward|manual_backward|scale)\(\s*([A-Za-z_][\w.]*)?")
 # Names that only modules of torch have in files that import it.
-_USUAL = re.compile(
+_USUAL = lazy_compile(
     r"^(?:self\.)?(?!(?:make|get|create|build|load|init|setup|prepare|new|save|wrap|define|construct"
     r"|compile|freeze|download|eval|evaluate|test|train|fit|run|update|print|export|parse)_)"
     r"(?:\w+_)?(?:model|net|network|unet|vae|backbone|discriminator|transformer|text_encoder"
     r"|image_encoder|critic|actor|net[GD]|student|teacher|denoiser)$"
 )
-_CRITERION = re.compile(r"(?:^|[._])(?:criterion|criteria|loss_fn|loss_func|loss_function)\w*$")
+_CRITERION = lazy_compile(r"(?:^|[._])(?:criterion|criteria|loss_fn|loss_func|loss_function)\w*$")
 
 
 class Evidence:

@@ -11,6 +11,7 @@ from cudalint.facts.cuda import CudaFacts
 from cudalint.facts.cuda.errors import checks, names_check
 from cudalint.facts.cuda.evaluate import arguments_of, text_of
 from cudalint.facts.cuda.layout import after_statement, newline, row_indent
+from cudalint.lazy import lazy_compile
 from cudalint.model import Edit, Finding, Need, Patch, Plan, Refusal, Span
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 
 _TORCH_CHECK = "C10_CUDA_KERNEL_LAUNCH_CHECK();"
 _TORCH_HEADER = "<c10/cuda/CUDAException.h>"
-_HAS_HEADER = re.compile(
+_HAS_HEADER = lazy_compile(
     rb"#[ \t]*include[ \t]*<(?:c10/cuda/CUDAException|ATen/cuda/(?:CUDAContext|Exceptions))\.h>"
 )
-_STABLE = re.compile(rb"#[ \t]*include[ \t]*<torch/(?:csrc/stable|headeronly)/")
-_LAST_ERROR = re.compile(r"(?:\w+::)*cuda(?:GetLastError|PeekAtLastError)\(\)")
-_TESTS = re.compile(r"cudaError|cudaSuccess")
+_STABLE = lazy_compile(rb"#[ \t]*include[ \t]*<torch/(?:csrc/stable|headeronly)/")
+_LAST_ERROR = lazy_compile(r"(?:\w+::)*cuda(?:GetLastError|PeekAtLastError)\(\)")
+_TESTS = lazy_compile(r"cudaError|cudaSuccess")
 _BRACELESS = frozenset({"if_statement", "else_clause", "for_statement", "while_statement"})
 
 

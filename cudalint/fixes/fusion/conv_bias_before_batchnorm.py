@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import ancestors, within
 from cudalint.facts.respell import insert_last, replace
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Patch, Plan, Refusal
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from cudalint.facts.python import PythonFacts
 
-_LOADS = re.compile(rb"load_url|load_state_dict_from_url|from_pretrained|hub\.load|pretrained\b")
+_LOADS = lazy_compile(rb"load_url|load_state_dict_from_url|from_pretrained|hub\.load|pretrained\b")
 
 
 def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:

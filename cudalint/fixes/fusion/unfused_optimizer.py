@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from cudalint.facts.respell import insert_last
+from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Patch, Plan, Refusal, Safety
 
 if TYPE_CHECKING:
@@ -13,17 +14,17 @@ if TYPE_CHECKING:
 
     from cudalint.facts.python import PythonFacts
 
-_SPARSE = re.compile(
+_SPARSE = lazy_compile(
     rb"\bsparse\s*=\s*(?!False\b)\w|\bis_sparse\b|SparseAdam"
     rb"|sparse_(?:grad|param|emb)|(?:grad|param|emb|optim)\w*_sparse"
 )
-_COMPLEX = re.compile(rb"\b(?:cfloat|cdouble|complex64|complex128)\b")
+_COMPLEX = lazy_compile(rb"\b(?:cfloat|cdouble|complex64|complex128)\b")
 # It raises where the gradients of a fused optimizer are to be clipped under float16.
-_LIGHTNING = re.compile(
+_LIGHTNING = lazy_compile(
     rb"^[ \t]*(?:import|from)[ \t]+(?:lightning|pytorch_lightning|lightning_fabric)\b|LightningModule",
     re.MULTILINE,
 )
-_OTHERS = re.compile(rb"\b(?:torch_xla|torch_npu|xla|npu|mlu)\b")
+_OTHERS = lazy_compile(rb"\b(?:torch_xla|torch_npu|xla|npu|mlu)\b")
 
 
 def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:

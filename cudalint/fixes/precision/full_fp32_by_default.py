@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import within
 from cudalint.facts.program_steps import Step
 from cudalint.facts.programs import IMPORTS, Programs
 from cudalint.facts.python import PythonFacts
+from cudalint.lazy import lazy_compile
 from cudalint.model import Edit, Finding, Need, Patch, Plan, Refusal, Span
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 CHOICE = 'set_float32_matmul_precision("high")'
 # Losses that raise under autocast; spawned processes do not run the guard's body.
-NOT_UNDER_AUTOCAST = re.compile(rb"\bBCELoss\b|\bbinary_cross_entropy\b(?!_with)")
-SPAWNS = re.compile(rb"\bspawn\s*\(|\bProcess\s*\(|notebook_launcher")
-JUMPS = re.compile(r"\b(?:yield|await)\b")
+NOT_UNDER_AUTOCAST = lazy_compile(rb"\bBCELoss\b|\bbinary_cross_entropy\b(?!_with)")
+SPAWNS = lazy_compile(rb"\bspawn\s*\(|\bProcess\s*\(|notebook_launcher")
+JUMPS = lazy_compile(r"\b(?:yield|await)\b")
 
 
 def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:

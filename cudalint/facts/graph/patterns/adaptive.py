@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -12,12 +11,13 @@ from cudalint.facts.graph.patterns.norm_parts import narrow
 from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import is_number, is_scalar, number
 from cudalint.facts.graph.values import META, Graph, Use, Value
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 _VIEWS = frozenset({"unsqueeze", "view", "expand", "index", "cast", "squeeze", "to_device"})
-_SHIFT = re.compile(r"shift|beta|bias")
+_SHIFT = lazy_compile(r"shift|beta|bias")
 
 
 @dataclass(eq=False)

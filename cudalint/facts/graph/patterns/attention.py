@@ -12,6 +12,7 @@ from cudalint.facts.graph.patterns.chain import Chain, Step, flat, is_shift
 from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import constant, is_const, is_scalar
 from cudalint.facts.graph.values import Graph, Use, Value
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -22,8 +23,8 @@ BELOW = frozenset(
     | {"shift", "assign", "unknown bias"}
 )
 ABOVE = frozenset({"cast", "dropout", "unknown dropout", "permute", "view", "branch", "clamp"})
-_WEIGHT = re.compile(r"weight|proj|^w\d*$", re.IGNORECASE)
-_PIXELS = re.compile(r"->.*\bc\w*\)? \((?:h w|w h|x y|t h w)\)\s*$")
+_WEIGHT = lazy_compile(r"weight|proj|^w\d*$", re.IGNORECASE)
+_PIXELS = lazy_compile(r"->.*\bc\w*\)? \((?:h w|w h|x y|t h w)\)\s*$")
 
 
 @dataclass(eq=False)

@@ -7,6 +7,7 @@ import re
 from cudalint.facts.graph.pool import is_const, is_number, is_scalar, number
 from cudalint.facts.graph.tables import words
 from cudalint.facts.graph.values import Value
+from cudalint.lazy import lazy_compile
 
 # The running value is operand 0 and its order of magnitude stays.
 _KEEPING = words(
@@ -21,7 +22,7 @@ _POSITIVE = words(
     """abs exp norm torch.cdist torch.pairwise_distance relu softplus size len finfo var std
     sigmoid softmax amax_abs torch.dist rank"""
 )
-_NORMALISED = re.compile(r"cos_?sim|cosine|normali[sz]e|l2norm|log_?prob|logp|log_?softmax", re.I)
+_NORMALISED = lazy_compile(r"cos_?sim|cosine|normali[sz]e|l2norm|log_?prob|logp|log_?softmax", re.I)
 _MAXIMA = frozenset({"amax", "maximum", "logsumexp", "torch.cummax"})
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cudalint import definitions
 from cudalint.definitions import Function
 from cudalint.facts.words import Word
+from cudalint.lazy import lazy_compile
 from cudalint.rare import Rare
 
 if TYPE_CHECKING:
@@ -21,19 +22,19 @@ if TYPE_CHECKING:
 
 # The operator, and no decorator: something stands before it, or a blank after it. A pattern that
 # begins with plain letters is sought at the speed of `bytes.find`.
-_OPERATOR = re.compile(rb"@(?:(?<=[\w)\]]@)|(?<=[\w)\]][ \t]@)|(?=[ \t]))")
+_OPERATOR = lazy_compile(rb"@(?:(?<=[\w)\]]@)|(?<=[\w)\]][ \t]@)|(?=[ \t]))")
 PRODUCTS: tuple[Word, ...] = (b"matmul", b"bmm", b"einsum", b".mm(", _OPERATOR)
 PRODUCT_NAMES = (b"matmul", b"bmm", b"einsum")
 SOFTMAX = (b"oftmax(",)
 HALF = (b".5", b"/2", b"/ 2")
 # A root of a tensor: not a number's, by `math` or `numpy`.
 ROOTS: tuple[Word, ...] = (
-    re.compile(rb"sqrt_?\((?<!math\.sqrt\()(?<!np\.sqrt\()(?<!numpy\.sqrt\()"),
+    lazy_compile(rb"sqrt_?\((?<!math\.sqrt\()(?<!np\.sqrt\()(?<!numpy\.sqrt\()"),
     Rare((b"**",), rb"\*\*\s*\(*\s*-?\s*\(*(?:0?\.5|1\.?0?\s*/\s*2)"),
     Rare(HALF, rb"[(,=]\s*-?\s*(?:0?\.5|1\.?0?\s*/\s*2)\s*[,)]"),
 )
-_ASSIGNED = re.compile(rb"self\.(\w+)\s*(?::[^=\n]*)?=([^\n]*)$", re.MULTILINE)
-_BESIDE = re.compile(rb"(?:self\.\w+\s*,\s*)*")  # the rest of `self.a, self.b = …`
+_ASSIGNED = lazy_compile(rb"self\.(\w+)\s*(?::[^=\n]*)?=([^\n]*)$", re.MULTILINE)
+_BESIDE = lazy_compile(rb"(?:self\.\w+\s*,\s*)*")  # the rest of `self.a, self.b = …`
 _ALIAS = rb"\b\w*%s\w*\s+as\s+(\w+)|^\s*(\w+)\s*=\s*[\w.]*%s\w*\s*$"
 
 

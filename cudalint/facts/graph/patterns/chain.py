@@ -6,11 +6,11 @@ both ways must end in the same value, and the steps of the two arms are one cond
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 from cudalint.facts.graph.pool import is_const
 from cudalint.facts.graph.values import Value
+from cudalint.lazy import lazy_compile
 
 DEEP = 60
 
@@ -39,7 +39,7 @@ _PASSING = {
     "detach": "detach",
     "softmax": "softmax",
 }
-_BIAS = re.compile(r"mask|bias|rel_?pos|alibi|pos_")
+_BIAS = lazy_compile(r"mask|bias|rel_?pos|alibi|pos_")
 _TWO = {"add": "add", "mul": "mul", "maximum": "clamp"}
 
 

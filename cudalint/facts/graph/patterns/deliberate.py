@@ -7,51 +7,52 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cudalint.facts.guards import is_guarded
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.python import PythonFacts
 
-FUSED = re.compile(
+FUSED = lazy_compile(
     rb"scaled_dot_product|(?<![a-z])sdpa|flash|xformers|memory_efficient|mem_eff|\bxops\b|fused"
     rb"|flex_attention|_varlen|block_sparse_attn|sageattn|kernel_attention",
     re.IGNORECASE,
 )
-FUSED_NORM = re.compile(
+FUSED_NORM = lazy_compile(
     rb"F\.rms_norm|functional\.rms_norm|fused|apex|liger|triton|kernel|flash|quack|cuda_ext|nn\.RMSNorm"
     rb"|_ops\.|custom_ops|torch\.rms_norm",
     re.IGNORECASE,
 )
-FUSED_ACTIVATION = re.compile(
+FUSED_ACTIVATION = lazy_compile(
     rb"F\.(?:gelu|silu|glu)|functional\.(?:gelu|silu|glu)|nn\.(?:GELU|SiLU|GLU)|torch\._C\._nn|fused"
     rb"|liger|triton|xformers|\bxops\b|apex|kernel(?!_size)|_ops\.|custom_ops",
     re.IGNORECASE,
 )
-FUSED_GLU = re.compile(
+FUSED_GLU = lazy_compile(
     rb"fused|liger|triton|xformers|\bxops\b|apex|kernel(?!_size)|_ops\.|custom_ops|flash_attn"
     rb"|silu_and_mul|swiglu_?(?:linear|torch|packed)",
     re.IGNORECASE,
 )
-FUSED_ROPE = re.compile(
+FUSED_ROPE = lazy_compile(
     rb"fused|liger|triton|apex|flash_attn|kernel(?!_size)|_ops\.|custom_ops|apply_rotary_emb_func"
     rb"|npu_rotary|flashinfer",
     re.IGNORECASE,
 )
-_CHOICE = re.compile(
+_CHOICE = lazy_compile(
     rb"flash|sdpa|fused|xformers|efficient|eager|scripting|tracing|onnx|export|torchscript"
     rb"|slow|naive|vanilla|math",
     re.IGNORECASE,
 )
 # An accelerator that is not CUDA: its branch guards nothing here.
-_ELSEWHERE = re.compile(rb"[\w.]*(?:npu|mlu|xla|ascend|_tpu)[\w.]*", re.IGNORECASE)
+_ELSEWHERE = lazy_compile(rb"[\w.]*(?:npu|mlu|xla|ascend|_tpu)[\w.]*", re.IGNORECASE)
 # What is there to be compared with, wherever it stands.
-_REFERENCE = re.compile(
+_REFERENCE = lazy_compile(
     r"(?:^|_)(?:refs?|references?|golden|expected)(?:_|$|\d)|[a-z](?:Ref|Reference)$|^(?:Ref|Reference)(?=[A-Z_]|$)"
 )
-_PATTERN = re.compile(r"(?:^|_)pattern(?:_|$)")
+_PATTERN = lazy_compile(r"(?:^|_)pattern(?:_|$)")
 # What a function is called beside a fused one of the same file.
-_BESIDE = re.compile(
+_BESIDE = lazy_compile(
     r"(?:^|_)(?:naive|baseline|eager|slow|unfused|manual|vanilla|standard|py_?torch|torch|native|python)"
     r"(?:_|$|\d)|(?:Naive|Baseline|Eager|Unfused|Vanilla)(?=[A-Z_]|$)"
 )

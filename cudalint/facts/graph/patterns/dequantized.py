@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cudalint.facts.graph.pool import is_number, number
 from cudalint.facts.graph.tables import words
 from cudalint.facts.graph.values import Graph, Value
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -25,16 +26,16 @@ _STEPS = words(
 # Their other operands are sizes and places.
 _ADDRESSED = words("view expand unsqueeze squeeze slice index torch.repeat_interleave")
 _SHIFTS = ((">>",), ("<<",), ("|",), ("&",))
-_SCALE = re.compile(r"scale|absmax|(?:^|_)delta", re.IGNORECASE)
-_INTEGER = re.compile(r"\b(?:u?int8|u?int4|int32|qint8|CharTensor|ByteTensor)\b")
-_FLOAT = re.compile(r"float(?:8|16|32|64)|\bhalf\b")
+_SCALE = lazy_compile(r"scale|absmax|(?:^|_)delta", re.IGNORECASE)
+_INTEGER = lazy_compile(r"\b(?:u?int8|u?int4|int32|qint8|CharTensor|ByteTensor)\b")
+_FLOAT = lazy_compile(r"float(?:8|16|32|64)|\bhalf\b")
 # `q_weight` and `w_q` are projections of queries as often.
-_STORED = re.compile(
+_STORED = lazy_compile(
     r"qweight|weight_(?:int|packed)|(?:int|packed|quant\w*)_weight|w_int[48]|int_data|quantized_w",
     re.IGNORECASE,
 )
 # Integers beside a weight: they index or mask it.
-_BESIDE = re.compile(r"zero|mask|idx|index|ids?$|shift|^wf|bits|perm", re.IGNORECASE)
+_BESIDE = lazy_compile(r"zero|mask|idx|index|ids?$|shift|^wf|bits|perm", re.IGNORECASE)
 _MOST = 60
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from cudalint.facts.graph.pool import is_const, is_number, is_scalar, number
 from cudalint.facts.graph.values import META, Graph, Use, Value
+from cudalint.lazy import lazy_compile
 
 Approximate = Literal["", "none", "tanh"]
 
@@ -20,7 +21,7 @@ _WIDENED = frozenset(
     }
 )
 _PASSING = frozenset({"cast", "to_device", "detach", "view", "transpose", "permute"})
-_SMALL = re.compile(
+_SMALL = lazy_compile(
     r"mask|padding|scale|gamma|beta|temperature|(?:^|_)weights?(?:_|$)", re.IGNORECASE
 )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.pool import is_const
 from cudalint.facts.graph.unfit import Unfit
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
     from cudalint.facts.graph.values import Graph, Value
     from cudalint.facts.python import PythonFacts
 
-_INT8 = re.compile(r"\btorch\.int8\b")
+_INT8 = lazy_compile(r"\btorch\.int8\b")
 # One number for each row: a factory of one size, or a maximum over the columns.
-_VECTOR = re.compile(
+_VECTOR = lazy_compile(
     r"torch\.(?:ones|zeros|empty)\(\s*\(?[\w.]+,?\)?\s*(?:,\s*\w+\s*=|\))|\.amax\((?:dim=)?-?1\)"
 )
 # The same with a second dim of one, which `int8_linear` takes for a single group.
-_COLUMN = re.compile(
+_COLUMN = lazy_compile(
     r"torch\.(?:ones|zeros|empty)\(\s*\(?[\w.]+,\s*1\)?\s*(?:,\s*\w+\s*=|\))"
     r"|\.amax\((?:dim=)?-?1,\s*keepdim=True\)"
 )

@@ -13,6 +13,7 @@ from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import is_const
 from cudalint.facts.graph.values import Graph, Use, Value
 from cudalint.facts.words import Word
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 # How a projection onto a vocabulary, its weight or its width is called.
-_VOCABULARY = re.compile(
+_VOCABULARY = lazy_compile(
     r"vocab|lm_?head|embed_?out|unembed|\bwte\b|tok(?:en)?s?_?emb|embed_tokens|n_?tokens?\b"
     r"|num_tokens|to_logits|output_projection|decoder_head",
     re.IGNORECASE,
 )
 _LARGE = 4_096
-_WIDE = re.compile(r"\d[\d_]{3,}")
-_TRANSPOSED = re.compile(rb"weight\.(?:T\b|t\(|mT\b)")
+_WIDE = lazy_compile(r"\d[\d_]{3,}")
+_TRANSPOSED = lazy_compile(rb"weight\.(?:T\b|t\(|mT\b)")
 
 
 @dataclass(eq=False)

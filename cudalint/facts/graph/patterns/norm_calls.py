@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +12,7 @@ from cudalint.facts.graph.patterns.parameters import parameters
 from cudalint.facts.graph.pool import constant, is_const
 from cudalint.facts.graph.tables import NORM_CLASS
 from cudalint.facts.graph.values import Graph, Use, Value
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -35,7 +35,7 @@ _LIBRARY: dict[str, Kind] = {
     "normalization.RMSNorm": "rms",
 }
 # A `forward` that casts, and leaves the rest to torch's class.
-_INHERITED = re.compile(
+_INHERITED = lazy_compile(
     r"return super\([\w, ]*\)\.forward\(\w+(?:\.float\(\)|\.to\(torch\.float32\))?\)"
     r"(?:\.type_as\(\w+\)|\.to\([\w.]*dtype\))?\s*$"
 )

@@ -8,9 +8,10 @@ from cudalint.facts.graph.patterns.norm_parts import HandNorm, centre_parts, nar
 from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import is_number, number
 from cudalint.facts.graph.values import META, Graph, Value
+from cudalint.lazy import lazy_compile
 
-_WEIGHT = re.compile(r"weight|gamma|gain|scale|^g$|^w$|alpha|^a_?2$", re.IGNORECASE)
-_BIAS = re.compile(r"bias|beta|^b$|shift|offset|^b_?2$", re.IGNORECASE)
+_WEIGHT = lazy_compile(r"weight|gamma|gain|scale|^g$|^w$|alpha|^a_?2$", re.IGNORECASE)
+_BIAS = lazy_compile(r"bias|beta|^b$|shift|offset|^b_?2$", re.IGNORECASE)
 
 
 def climb(graph: Graph, norm: HandNorm) -> bool:

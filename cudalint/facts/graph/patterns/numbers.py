@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.pool import NUMBERS, is_scalar
 from cudalint.facts.graph.values import Value
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cudalint.facts.graph.classes import Class
     from cudalint.facts.python import PythonFacts
 
-_SIZE = re.compile(r"dim|size|channels|width|depth|^d_?(?:k|q|h|model|head)$|heads?_d")
+_SIZE = lazy_compile(r"dim|size|channels|width|depth|^d_?(?:k|q|h|model|head)$|heads?_d")
 _NUMERIC = frozenset({"int", "float", "bool"})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,13 +10,14 @@ from cudalint.facts.graph.patterns.adaptive import adaptive_norms
 from cudalint.facts.graph.patterns.norm_calls import Norm, norms_of
 from cudalint.facts.graph.pool import is_const, is_number, is_scalar
 from cudalint.facts.graph.values import META, Graph, Value
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.python import PythonFacts
 
-_NAMES = re.compile(r"resid|skip|shortcut|identity")
+_NAMES = lazy_compile(r"resid|skip|shortcut|identity")
 # What is evaluated under a condition, or more than once.
 _LAZY = frozenset(
     {"conditional_expression", "boolean_operator", "lambda", "generator_expression"}

@@ -22,8 +22,9 @@ from cudalint.facts.graph.patterns.halves import (
 from cudalint.facts.graph.patterns.rotary_stages import Stage, Tables, Turn, climb, close
 from cudalint.facts.graph.pool import is_const, is_number, is_scalar, number
 from cudalint.facts.graph.values import Graph, Value
+from cudalint.lazy import lazy_compile
 
-_ANGLES = re.compile(r"freq|cis|rot|rope|polar|complex|phase|pos|emb|angle|cos", re.IGNORECASE)
+_ANGLES = lazy_compile(r"freq|cis|rot|rope|polar|complex|phase|pos|emb|angle|cos", re.IGNORECASE)
 
 
 class Term(NamedTuple):
