@@ -17,6 +17,7 @@ from benchmarks.kernels.decoding import decodings, packed_attentions
 from benchmarks.kernels.elementwise import glus, ropes
 from benchmarks.kernels.losses import cross_entropies, linear_cross_entropies
 from benchmarks.kernels.norms import adaptive_norms, add_norms, layer_norms
+from benchmarks.kernels.quantized import quantized_linears
 from cudalint.kernels import attention, rms_norm, softmax
 
 EPS = 1e-6
@@ -124,6 +125,7 @@ OPERATIONS: dict[str, Callable[[], Iterator[Case]]] = {
     "rope": ropes,
     "cross_entropy": cross_entropies,
     "linear_cross_entropy": linear_cross_entropies,
+    "quantized_linear": quantized_linears,
 }
 
 

@@ -39,23 +39,26 @@ _SOFTMAX = {
     ),
 }
 _INLINE = "the reference, inline, for inductor to fuse"
-_REFERENCE: dict[str, Any] = {
-    "forward": "the reference",
-    "backward": "torch's own, of the reference",
-    "compiled": _INLINE,
-    "operators": (),
-    "fallbacks": (),
-}
 _FUSED: dict[str, Any] = {
     "forward": "Triton; up to 8,192 columns",
     "backward": "Triton; once differentiable; what is broadcast summed in two fixed stages",
     "compiled": _INLINE,
     "operators": ("cudalint::fused_norm", "cudalint::fused_norm_backward"),
 }
-_QUANTIZED = _REFERENCE | {
-    "backward": "the reference, for x and bias; once differentiable while compiled",
+_TRANSFORMED = ("under torch.func", "the reference: it knows all transforms")
+_EXPANDED = "the reference: the weight is expanded, torch multiplies"
+_QUANTIZED: dict[str, Any] = {
+    "forward": "Triton, for up to 64 rows of x; the reference for more",
+    "backward": "the reference, for x and bias; once differentiable",
     "compiled": "one opaque operator, so that no expanded weight is kept",
     "operators": ("cudalint::quantized_linear", "cudalint::quantized_linear_backward"),
+    "fallbacks": (
+        _NO_FLOAT64,
+        _TRANSFORMED,
+        ("over 64 rows of x, before Ampere, or a weight that is not contiguous", _EXPANDED),
+        ("groups that are no multiple of 32, in GPTQ's layouts over 64 none of 128", _EXPANDED),
+        ("group_index", _EXPANDED),
+    ),
 }
 _PACKER: dict[str, Any] = {
     "forward": "torch's own, once for each weight",
@@ -88,7 +91,6 @@ _ROPE: dict[str, Any] = {
     ),
 }
 _WHOLE_ROWS = "the reference: the kernel holds a row in registers"
-_TRANSFORMED = ("under torch.func", "the reference: it knows all transforms")
 _ADAPTIVE = _FUSED | {
     "compiled": "one opaque operator: inductor's gradients of chained modulated norms were wrong "
     "(torch 2.10 to mid-2026)",
@@ -122,10 +124,13 @@ _DECODE = _FORWARD_ONLY | {
     "compiled": "one opaque operator where lengths are given",
     "operators": ("cudalint::decode_attention",),
 }
-_MASKED = "torch.nn.functional.scaled_dot_product_attention, behind a mask; pages gathered first"
+_MASKED = (
+    "torch.nn.functional.scaled_dot_product_attention, behind a mask; pages are gathered first"
+)
 _NO_DECODE = (
     _NO_FLOAT64,
     ("over 64 queries of a key head, widths over 256, before Ampere", _MASKED),
+    ("float32, over 1,024 numbers of a key head's queries", _MASKED),
     ("a cache whose last dimension is not dense", _MASKED),
 )
 
@@ -262,7 +267,7 @@ _KERNELS = (
     KernelInfo(name="log_softmax", **_SOFTMAX),  # type: ignore[arg-type]
     KernelInfo(
         name="paged_decode_attention",
-        forward="Triton, as decode_attention; the reference for what that lacks",
+        forward="Triton, as decode_attention; a page's places are read where they lie",
         **_DECODE,
         fallbacks=_NO_DECODE,
     ),

@@ -24,6 +24,7 @@ ROOT = HERE.parents[1]
         "interpreted_rope.py",
         "interpreted_cross_entropy.py",
         "interpreted_decode.py",
+        "interpreted_quantized.py",
         "interpreted_large_strides.py",
     ],
 )

@@ -50,8 +50,9 @@ def decode_attention(
     Gradients: none; forward only.
     Runs: torch's scaled_dot_product_attention for ``lengths=None``; else a kernel that shares the
     places of a row among programs and adds up in a fixed order, for up to 64 queries a key head
-    (T · H / Hk), widths up to 256 and caches whose last dimension is dense; what is left, and what
-    stands before Ampere, runs torch's attention behind a mask. Compiled: one opaque operator.
+    (T · H / Hk), widths up to 256 and caches whose last dimension is dense, of float32 for up to
+    1,024 numbers of these queries; what is left, and what stands before Ampere, runs torch's
+    attention behind a mask. Compiled: one opaque operator.
     Raises ValueError for shapes that do not fit, unequal dtypes or devices, options out of range,
     and operands that require a gradient.
 

@@ -24,7 +24,7 @@ _combine = Launcher(kernels.combine)
 _known: dict[tuple[object, ...], Plan] = {}
 
 # Programs wanted for each multiprocessor, and the fewest places of a share.
-PROGRAMS = 8
+PROGRAMS = 4
 FEWEST = 256
 MOST_SPLITS = 128
 COMBINE_WARPS = 4
@@ -57,19 +57,26 @@ def tile(
     queries: int, width: int, value_width: int, element_bytes: int, paged: bool, aligned: bool,
     room: int,
 ) -> Tile:  # fmt: skip
-    """Blocks of about 32 KB of keys and values, two of them on their way where there is room.
+    """Blocks of about 32 KB of keys and values, three of them on their way where there is room.
 
-    Numbers of pages are fetched as far ahead of keys as these are of their use: twice the stages.
-    Rows that no vector fits are loaded number by number, whose addresses take registers.
+    Pages' numbers are fetched a block ahead of their keys, which leaves one block on its way: there,
+    more programs hide the wait. Rows that no vector fits are loaded number by number, whose addresses
+    take registers.
     """
     row = (padded(width) + padded(value_width)) * element_bytes
-    places = min(max(power_of_two_below((32768 if aligned else 16384) // row), 16), 128)
     rows = next_power_of_two(queries)
-    if element_bytes < 4:
-        rows = max(rows, 16)  # what a tensor core multiplies at least
-    ahead = 2 if 3 * places * row <= room - 16384 else 1
-    warps = 4 if rows <= 32 and aligned else 8
-    return Tile(rows, places, warps, 2 * ahead + 1 if paged else ahead + 1)
+    if element_bytes == 4:
+        return _tile_of_single(rows, max(padded(width), padded(value_width)), aligned)
+    places = min(max(power_of_two_below((32768 if aligned else 16384) // row), 16), 128)
+    rows = max(rows, 16)  # what a tensor core multiplies at least
+    stages = 2 if paged else 4 if 3 * places * row <= room - 16384 else 3
+    return Tile(rows, places, 4 if rows <= 32 and aligned else 8, stages)
+
+
+def _tile_of_single(rows: int, width: int, aligned: bool) -> Tile:
+    """float32: all products of a block are in registers before they are added."""
+    places = min(max(power_of_two_below(8192 // (rows * width)), 1), 32)
+    return Tile(rows, places, 4 if aligned else 8, 2)
 
 
 def power_of_two_below(n: int) -> int:

@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cudalint.kernels._blocks import next_power_of_two
 from cudalint.kernels._decode import reference
 from cudalint.kernels._dispatch import kernel_runs
 from cudalint.kernels._launch import properties
 from cudalint.kernels._library import LIBRARY, NAMESPACE, define
 
-# Queries that a program holds: heads of a group times tokens of each.
+# Queries that a program holds: heads of a group times tokens of each; of float32, their numbers.
 MOST_QUERIES = 64
+MOST_SINGLE = 1024
 MOST_WIDTH = 256
 
 
@@ -34,7 +36,17 @@ def kernel_takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
     queries = q.shape[1] // k.shape[1] * q.shape[2]
     if not 0 < queries <= MOST_QUERIES or 0 in (q.shape[0], k.shape[0], k.shape[2]):
         return False
-    return all([0 < width <= MOST_WIDTH for width in (q.shape[3], v.shape[3])])
+    widths = (q.shape[3], v.shape[3])
+    if q.dtype == torch.float32 and _too_many(queries, max(widths)):
+        return False
+    return all([0 < width <= MOST_WIDTH for width in widths])
+
+
+def _too_many(queries: int, width: int) -> bool:
+    """While compiling, sizes may have no number yet: then the operator asks again."""
+    if torch.compiler.is_compiling():
+        return False
+    return next_power_of_two(queries) * next_power_of_two(width) > MOST_SINGLE
 
 
 def run_forward(

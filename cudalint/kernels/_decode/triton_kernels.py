@@ -64,6 +64,16 @@ def _rows_at(at, outer, slot, outer_step, slot_step, col, inside, WIDTH: tl.cons
 
 
 @triton.jit
+def _sum_of_products(a, b, axis: tl.constexpr):
+    """In a tree: a product of matrices adds one after the other, which errs too much in float32.
+
+    Σ a·b written so would become such a product, and one in TF32.
+    """
+    a, b = tl.broadcast(a, b)
+    return tl.sum(tl.fma(a, b, tl.zeros(a.shape, tl.float32)), axis)
+
+
+@triton.jit
 def attend(
     q_ptr,
     k_ptr,
@@ -154,7 +164,10 @@ def attend(
         v = _rows_at(v_at, outer, slot, v_outer_step, v_place_step, e, inside, VALUE_WIDTH)
         if WIDE:
             k, v = k.to(tl.float32), v.to(tl.float32)
-        score = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        if PRECISE:
+            score = _sum_of_products(q[:, None, :], k[None, :, :], 2) * scale
+        else:
+            score = tl.dot(q, tl.trans(k)) * scale
         if SOFTCAP:
             score = tanh(score, PRECISE) * cap
         seen = inside[None, :]
@@ -170,7 +183,10 @@ def attend(
         shrink = _power(most - base, PRECISE)
         total = total * shrink + tl.sum(weight, 1)
         mean = mean * shrink[:, None]
-        mean = tl.dot(weight.to(v.dtype), v, mean, input_precision="ieee")
+        if PRECISE:
+            mean += _sum_of_products(weight[:, :, None], v[None, :, :], 1)
+        else:
+            mean = tl.dot(weight.to(v.dtype), v, mean)
         most = highest
 
     is_value = is_query & (e < VALUE_WIDTH)[None, :]

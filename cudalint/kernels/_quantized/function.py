@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from cudalint.kernels._checks import refuse_unless_floating, refuse_unless_same_device
-from cudalint.kernels._quantized import registration
+from cudalint.kernels._dispatch import is_transformed, must_dispatch, needs_gradient
 from cudalint.kernels._quantized.layouts import INT4_LAYOUTS
 from cudalint.kernels._quantized.reference import Weight, features, linear
+from cudalint.kernels._quantized.registration import kernel_takes, run_forward
 
 
 def int8_linear(x: Tensor, qweight: Tensor, scales: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -21,10 +23,13 @@ def int8_linear(x: Tensor, qweight: Tensor, scales: Tensor, bias: Tensor | None 
     (..., N). `quantize_int8` makes the weight.
     Dtypes: `x` float32, float16, bfloat16 or float64; scales and bias floating. The result has x's
     dtype; under autocast `x` is cast to autocast's first.
-    Moves: the reference reads the weight, writes it expanded and reads that.
-    Gradients: to `x` and `bias`; scales are constants.
-    Runs: the reference, in float32 on the CPU and by the product of x's dtype on a GPU; float64 in
-    float64. Compiled: one opaque operator, so that no expanded weight is kept.
+    Moves: the packed weight once, for up to 64 rows of x; for more, and in the backward, it is read,
+    written expanded, and read again.
+    Gradients: to `x` and `bias`, on a GPU once differentiable; scales are constants.
+    Runs: for up to 64 rows of x a kernel that expands in registers, sums in float32, and adds shares
+    of the inputs in a fixed order; scales then do not round the weight. Else the reference, in
+    float32 on the CPU and by the product of x's dtype on a GPU; float64 in float64. Compiled: one
+    opaque operator, so that no expanded weight is kept.
     Raises ValueError for dtypes, shapes and devices that do not fit, and for scales that require a
     gradient.
 
@@ -121,13 +126,22 @@ def _linear(function: str, x: Tensor, weight: Weight, bias: Tensor | None) -> Te
         _refuse_unless(bias.shape == (outputs,), function, "bias has shape",
                        tuple(bias.shape), (outputs,))  # fmt: skip
     x = _autocast(x)
+    return _route(x, bias, weight)(x, bias, *weight)
+
+
+def _route(x: Tensor, bias: Tensor | None, weight: Weight) -> Callable[..., Tensor]:
+    operator: Callable[..., Tensor] = torch.ops.cudalint.quantized_linear
     if torch.compiler.is_compiling():
-        y: Tensor = torch.ops.cudalint.quantized_linear(x, bias, *weight)
-        return y
-    return linear(x, weight, bias)
+        return operator
+    if not kernel_takes(x, bias, weight) or is_transformed():
+        return _by_reference
+    if must_dispatch(x, bias, *weight[:4]) or needs_gradient(x, bias):
+        return operator
+    return run_forward
 
 
-assert registration  # the operator is defined
+def _by_reference(x: Tensor, bias: Tensor | None, *weight: Any) -> Tensor:
+    return linear(x, Weight(*weight), bias)
 
 
 def _autocast(x: Tensor) -> Tensor:

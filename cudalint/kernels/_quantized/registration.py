@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cudalint.kernels._dispatch import HALF_OR_SINGLE, kernel_runs
+from cudalint.kernels._launch import properties
 from cudalint.kernels._library import define, differentiate
 from cudalint.kernels._quantized import reference
 from cudalint.kernels._quantized.reference import Weight
 
+# Rows of x that a program holds; for more, the weight is expanded and torch multiplies.
+MOST_ROWS = 64
+
+
+@functools.cache
+def _launches() -> Any:
+    """The launches, which import Triton; an import statement would cost 1 µs a call."""
+    from cudalint.kernels._quantized import launches
+
+    return launches
+
+
+def kernel_takes(x: Tensor, bias: Tensor | None, weight: Weight) -> bool:
+    """Whether the kernel has the case, on a GPU that is new enough: before Ampere, no tensor core
+    multiplies bfloat16."""
+    if not kernel_runs(x) or weight.group_index is not None or not weight.qweight.is_contiguous():
+        return False
+    if any([t.dtype not in HALF_OR_SINGLE for t in (weight.scales, bias) if t is not None]):
+        return False
+    outputs, inputs = reference.features(weight)
+    if not outputs or not inputs or not 0 < x.numel() <= MOST_ROWS * inputs:
+        return False
+    size = weight.group_size
+    if weight.layout == "awq" or size < inputs:
+        return size % (128 if size > 64 and weight.layout.startswith("gptq") else 32) == 0
+    return True
+
 
 def run_forward(x: Tensor, bias: Tensor | None, *weight: Any) -> Tensor:
-    y = reference.linear(x, Weight(*weight), bias)
-    return y.clone(memory_format=torch.contiguous_format)
+    parts = Weight(*weight)
+    if kernel_takes(x, bias, parts) and properties(x.get_device()).major >= 8:
+        y: Tensor = _launches().linear(x, parts, bias)
+        return y
+    return reference.linear(x, parts, bias).clone(memory_format=torch.contiguous_format)
 
 
 def run_backward(dy: Tensor, *weight: Any) -> Tensor:

@@ -1,0 +1,150 @@
+"""What a GPU runs for few rows of x: shares of the inputs, then their sum in a fixed order."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cudalint.kernels._blocks import multiprocessors, next_power_of_two, remembered
+from cudalint.kernels._launch import Launcher, Prepared
+from cudalint.kernels._quantized import triton_kernels as kernels
+from cudalint.kernels._quantized.reference import Weight, features
+from cudalint.kernels._rows import dense_last
+
+_int8 = Launcher(kernels.int8)
+_gptq = Launcher(kernels.gptq)
+_awq = Launcher(kernels.awq)
+_add_shares = Launcher(kernels.add_shares)
+
+_known: dict[tuple[object, ...], Plan] = {}
+
+# Programs wanted for each multiprocessor, and the fewest blocks of inputs of a share.
+PROGRAMS = 4
+FEWEST = 4
+MOST_SPLITS = 16
+ADD_BLOCK = 256
+
+
+class Tile(NamedTuple):
+    """`cols` and `depth` in outputs and inputs, or in int32 that hold eight of them."""
+
+    rows: int
+    cols: int
+    depth: int
+    warps: int
+    stages: int
+
+
+class Plan(NamedTuple):
+    """`second` is None where one program goes over all inputs."""
+
+    first: Prepared
+    second: Prepared | None
+    parts: tuple[int, int, int]
+
+
+def tile(layout: str, rows: int, group_size: int, groups: int, element_bytes: int) -> Tile:
+    """Blocks of 8 KB of the weight, three of them on their way.
+
+    Smaller ones for float32, which has three products for one, and for several groups in a block.
+    """
+    is_single = element_bytes == 4
+    m = 32 if rows > 16 and not is_single and layout != "awq" else 16
+    most = group_size & -group_size  # the largest power of two that divides it
+    if layout == "int8":
+        depth = 128 if groups == 1 else min(most, 128)
+        return Tile(m, 32, min(depth, 64), 4, 3) if is_single else Tile(m, 64, depth, 4, 4)
+    if layout == "awq":
+        return Tile(m, 32, min(most, 32), 4, 3) if is_single else Tile(m, 32, min(most, 64), 4, 4)
+    if is_single:
+        return Tile(m, 32, 16, 4, 3)
+    several = groups > 1 and group_size < 128
+    return Tile(16, 64, 16, 4, 4) if several else Tile(m, 128, 16, 4, 4)
+
+
+def steps(layout: str, blocks: Tile) -> tuple[int, int]:
+    """(outputs, inputs) of a block."""
+    cols = blocks.cols * 8 if layout == "awq" else blocks.cols
+    return cols, blocks.depth * 8 if layout.startswith("gptq") else blocks.depth
+
+
+def shares(blocks: int, inputs: int, step: int, processors: int) -> tuple[int, int]:
+    """(how many shares, inputs of each)."""
+    wanted = -(-PROGRAMS * processors // blocks)
+    splits = max(min(wanted, inputs // (FEWEST * step), MOST_SPLITS), 1)
+    share = -(-inputs // (splits * step)) * step
+    return -(-inputs // share), share
+
+
+def linear(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
+    """The product (..., N) for few rows of `x`."""
+    outputs, inputs = features(weight)
+    y = torch.empty((*x.shape[:-1], outputs), dtype=x.dtype, device=x.device)
+    x = dense_last(x.reshape(-1, inputs))
+    scales = weight.scales.contiguous()
+    zeros = scales if weight.zeros is None else weight.zeros.contiguous()
+    key = (
+        x.shape, x.stride(), x.dtype, weight.qweight.shape, scales.shape, scales.dtype,
+        weight.zeros is None, weight.group_size, weight.layout, None if bias is None else bias.dtype,
+        x.get_device(),
+    )  # fmt: skip
+    biases = scales if bias is None else bias.contiguous()
+    plan = _known.get(key)
+    if plan is None:
+        operands = (x, weight.qweight, scales, zeros, biases)
+        plan = remembered(_known)[key] = _prepare(operands, weight, bias is not None, y)
+    if plan.second is None:
+        plan.first(x, weight.qweight, scales, zeros, biases, y)
+        return y
+    parts = torch.empty(plan.parts, dtype=torch.float32, device=x.device)
+    plan.first(x, weight.qweight, scales, zeros, biases, parts)
+    plan.second(parts, biases, y)
+    return y
+
+
+def _prepare(operands: tuple[Tensor, ...], weight: Weight, biased: bool, y: Tensor) -> Plan:
+    x, layout = operands[0], weight.layout
+    rows, (outputs, inputs) = x.shape[0], features(weight)
+    groups = inputs // weight.group_size
+    blocks = tile(layout, rows, weight.group_size, groups, x.element_size())
+    row_blocks = -(-rows // blocks.rows)
+    cols, step = steps(layout, blocks)
+    column_blocks = -(-outputs // cols)
+    splits, share = shares(
+        column_blocks * row_blocks, inputs, step, multiprocessors(x.get_device())
+    )
+    parts = torch.empty((0,), dtype=torch.float32, device=x.device)
+    wide = x.get_device() < 0 and x.dtype == torch.bfloat16
+    launcher = {"int8": _int8, "awq": _awq}.get(layout, _gptq)
+    first = launcher.prepare(
+        column_blocks * row_blocks * splits,
+        (*operands, parts if splits > 1 else y),
+        (rows, outputs, inputs, row_blocks, splits, share, x.stride(0), weight.group_size, groups),
+        (
+            *switches(weight, groups, step), biased and splits == 1, wide, blocks.stages,
+            *blocks[:3],
+        ),
+        blocks.warps,
+    )  # fmt: skip
+    if splits == 1:
+        return Plan(first, None, (0, 0, 0))
+    second = _add_shares.prepare(
+        -(-rows * outputs // ADD_BLOCK),
+        (parts, operands[4], y),
+        (rows * outputs, outputs, splits),
+        (biased, next_power_of_two(splits), ADD_BLOCK),
+        4,
+    )
+    return Plan(first, second, (splits, rows, outputs))
+
+
+def switches(weight: Weight, groups: int, step: int) -> tuple[object, ...]:
+    """The constants of a layout: how groups and blocks of inputs lie, and of zeros."""
+    if weight.layout == "int8":
+        return (groups > 1,)
+    if weight.layout == "awq":
+        return (weight.zeros is not None,)
+    per_block = 1 if groups == 1 else max(step // weight.group_size, 1)
+    return per_block, weight.zeros is not None, 1.0 if weight.layout == "gptq" else 0.0
