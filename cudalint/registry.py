@@ -110,6 +110,7 @@ _NUMBER = (
     rb"(?:\d[\d_]*\.?\d*[eE]\+?\d+|\d[\d_]*000(?:\.\d*)?|655\d\d(?:\.\d*)?|9{4,}\.?\d*"
     rb"|2\s*\*\*\s*\d+)"
 )
+_FLOAT = rb"(?:\d[\d_]*\.?\d*[eE]\+?\d+|\d[\d_]*000\.\d*|655\d\d\.?\d*|9{4,}\.\d*|2\s*\*\*\s*\d+)"
 NUMBER_WORDS = (
     *(b"000", b"655", b"9999", b"2**", b"2 **"),
     *(b"%d%c" % (digit, letter) for letter in b"eE" for digit in range(10)),
@@ -118,7 +119,8 @@ NUMBER_WORDS = (
 LARGE = (
     Rare(
         NUMBER_WORDS,
-        rb"[-*=]\s*[(+]*\s*%b|(?<![\w.])%b\s*\*[^*]|[\"']-?\d[\d.]*e\d+[\"']" % (_NUMBER, _NUMBER),
+        rb"-\s*[(+]*\s*%b|[*=]\s*[(+]*\s*%b|(?<![\w.])%b\s*\*[^*]|[\"']-?\d[\d.]*e\d+[\"']"
+        % (_NUMBER, _FLOAT, _FLOAT),
     ),
 )
 # What makes a loop hot (see facts.loops): a step, code without gradients, a loader that is iterated.
@@ -235,7 +237,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF009", "unfused-rotary-embedding", True, PY, (TORCH, JOINED), "safe", within=(COS, SIN)),
     Rule("CUF010", "log-of-softmax", True, PY, (TORCH, (b"oftmax", b"ross_entropy", b"CrossEntropyLoss"), (b"log(", b"nll_loss", b"NLLLoss", b"one_hot", b".float(", b"float32", b"torch.float")), "safe"),
     Rule("CUF011", "materialized-lm-head-logits", True, PY, (TORCH, (b"ross_entropy", b"CrossEntropyLoss"), (b"inear", b"weight")), "safe"),
-    Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (b"Adam", b"SGD")), "safe"),
+    Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (Rare((b"Adam", b"SGD"), rb"\b(?:AdamW?|SGD)\b(?:\(| as\b)"),)), "safe"),
     Rule("CUF013", "separate-qkv-projections", False, PY, (TORCH, (b"Linear",)), None, within=((b"self.",), (b"q", b"Q"), (b"k", b"K"), (b"v", b"V"))),
     Rule("CUF014", "unfused-adaptive-norm", True, PY, (TORCH, ONE_MORE), "safe", within=(NORM,)),
     Rule("CUF015", "dequantize-then-matmul", True, PY, (TORCH,), "unsafe", within=(NARROW, (b"linear(", *PRODUCT), (b"scale", b"absmax", b"delta", b"dequant"))),

@@ -52,7 +52,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cudalint.facts.graph.patterns.candidates import aliases, functions
-from cudalint.facts.graph.patterns.fused_attention import WORD, causal_mask, fused_calls
+from cudalint.facts.graph.patterns.fused_attention import CALL, WORD, causal_mask, fused_calls
 from cudalint.facts.guards import is_guarded
 from cudalint.facts.python import PythonFacts
 from cudalint.model import Finding, Span
@@ -64,7 +64,7 @@ MESSAGE = (
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
-    for function in functions(facts, (WORD, *aliases(facts, WORD))):
+    for function in functions(facts, (CALL, *aliases(facts, WORD))):
         graph = facts.graphs.of(function)
         for call in fused_calls(facts, graph):
             found = causal_mask(facts, graph, call)

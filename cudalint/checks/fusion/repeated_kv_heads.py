@@ -51,7 +51,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cudalint.facts.graph.patterns.candidates import aliases, functions
-from cudalint.facts.graph.patterns.fused_attention import WORD, fused_calls
+from cudalint.facts.graph.patterns.fused_attention import CALL, WORD, fused_calls
 from cudalint.facts.graph.patterns.kv_heads import repeated_heads
 from cudalint.facts.guards import is_guarded
 from cudalint.facts.python import PythonFacts
@@ -65,7 +65,7 @@ MESSAGE = (
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
-    for function in functions(facts, (WORD, *aliases(facts, WORD)), REPEATING):
+    for function in functions(facts, (CALL, *aliases(facts, WORD)), REPEATING):
         graph = facts.graphs.of(function)
         for call in fused_calls(facts, graph):
             found = repeated_heads(facts, graph, call)

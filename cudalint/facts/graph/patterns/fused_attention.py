@@ -11,6 +11,7 @@ from cudalint.facts.graph.patterns.parameters import parameters
 from cudalint.facts.graph.patterns.triangles import Triangle, triangle
 from cudalint.facts.graph.pool import constant, is_const
 from cudalint.facts.graph.values import Graph, Value
+from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -22,6 +23,7 @@ NAMES = (
     *("scale", "enable_gqa"),
 )
 WORD = b"scaled_dot_product_attention"
+CALL = lazy_compile(WORD + rb"(?<!def %b)\(" % WORD)
 
 
 @dataclass(eq=False)
