@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cudalint import package
-from cudalint.cache import Cache, Entry, digest_of
 from cudalint.engine import concerns
 from cudalint.package import Bits
 from cudalint.read import decode, language_of
 from cudalint.report import FileResult, Report
+from cudalint.workers import Workers
 
 if TYPE_CHECKING:
-    from multiprocessing.pool import Pool
-
+    from cudalint.cache import Cache
     from cudalint.model import Diagnostic, PackageFacts
     from cudalint.report import Edits, Mode, Progress, Target
     from cudalint.settings import Settings
@@ -55,9 +53,9 @@ def run(
     progress: Progress | None = None,
 ) -> Report:
     """Check or mend all targets under one configuration; results come in the order of targets."""
-    cache = Cache(cache_dir, settings, edits == "shown") if cache_dir else None
+    cache = _cache(cache_dir, settings, edits) if cache_dir else None
     work = partial(_work, settings=settings, mode=mode, edits=edits)
-    with _Workers(len(targets), jobs) as workers:
+    with Workers(len(targets), jobs) as workers:
         sifted = _sift_all(targets, settings, cache, workers)
         facts = _package_facts(targets, sifted, cache)
         results: dict[str, FileResult] = {}
@@ -87,6 +85,12 @@ def run(
     return Report(len(targets), tuple(results[p] for p in order if _says(results.get(p))))
 
 
+def _cache(folder: str, settings: Settings, edits: Edits) -> Cache:
+    from cudalint.cache import Cache  # hashing is loaded where a cache is kept
+
+    return Cache(folder, settings, edits == "shown")
+
+
 def _says(result: FileResult | None) -> bool:
     if result is None:
         return False
@@ -97,7 +101,7 @@ def _says(result: FileResult | None) -> bool:
 
 
 def _sift_all(
-    targets: Sequence[Target], settings: Settings, cache: Cache | None, workers: _Workers
+    targets: Sequence[Target], settings: Settings, cache: Cache | None, workers: Workers
 ) -> list[Sifted]:
     """The first look at every target, from the cache where the file is as it was."""
     if cache is None:
@@ -139,7 +143,7 @@ def _sift(target: Target, settings: Settings, digest: bool) -> Sifted:
             size = len(data)
     except OSError as error:
         return Sifted(error=f"cannot be read: {error.strerror or error}")
-    key = digest_of(data) if digest else ""
+    key = _digest_of(data) if digest else ""
     language = language_of(target.path, data, settings.extension)
     if language is None and target.explicit:
         language = "cuda" if b"__global__" in data else "python"
@@ -152,6 +156,12 @@ def _sift(target: Target, settings: Settings, digest: bool) -> Sifted:
     if rules is None:
         return Sifted(size, mtime_ns, key, bits)
     return Sifted(size, mtime_ns, key, bits, True, tuple(rule.code for rule in rules))
+
+
+def _digest_of(data: bytes) -> str:
+    from cudalint.cache import digest_of
+
+    return digest_of(data)
 
 
 # -- packages -------------------------------------------------------------------------------------
@@ -236,6 +246,8 @@ def _remember(
     mode: Mode,
 ) -> None:
     """Keep what was found; a file that was rewritten, or on which a rule crashed, is not kept."""
+    from cudalint.cache import Entry
+
     for target, found in zip(targets, sifted, strict=True):
         raw = cache.files.get(target.path)
         result = results.get(target.path)
@@ -249,54 +261,3 @@ def _remember(
         if raw is None or cache.get(target.path) != entry:
             cache.put(target.path, entry)
     cache.save()
-
-
-# -- processes ------------------------------------------------------------------------------------
-
-
-class _Workers:
-    """A pool of processes, started when there is enough to do for more than one."""
-
-    def __init__(self, files: int, jobs: int | None) -> None:
-        self.jobs = jobs or len(_processors())
-        self.pool: Pool | None = None
-
-    def __enter__(self) -> _Workers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.pool is not None:
-            self.pool.terminate()
-
-    def map(
-        self, work: Callable[[Any], Any], tasks: Sequence[Any], batch: int, enough: int
-    ) -> Iterable[Any]:
-        """`work` over tasks, in their order."""
-        if self.jobs == 1 or len(tasks) < enough:
-            return map(work, tasks)
-        if self.pool is None:
-            self.pool = _start(self.jobs)
-        return self.pool.imap(work, tasks, chunksize=batch)
-
-
-def _processors() -> Sized:
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return range(os.cpu_count() or 1)
-
-
-def _start(jobs: int) -> Pool:
-    import multiprocessing
-
-    methods = multiprocessing.get_all_start_methods()
-    forks = "fork" in methods and os.uname().sysname == "Linux"  # Apple's libraries do not survive
-    if forks:
-        import tree_sitter  # noqa: F401  (loaded once, before the fork)
-
-        gc.freeze()  # the children share these pages as long as nobody walks over them
-    return multiprocessing.get_context("fork" if forks else "spawn").Pool(jobs, _patient)
-
-
-def _patient() -> None:
-    """Collect garbage rarely: trees are many objects and few cycles (7 % of a run's time)."""
-    gc.set_threshold(50_000, 20, 20)

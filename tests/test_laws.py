@@ -42,7 +42,7 @@ LAYERS = (
     {"suppress", "rewrite"},
     {"engine"},
     {"fixing", "annotate"},
-    {"cache", "single", "run"},
+    {"cache", "single", "workers", "run"},
     {"pages", "render", "commands"},
     {"cli", "__main__"},
 )
