@@ -35,12 +35,18 @@ def switches(name: str) -> dict[str, Any]:
 def forward(
     name: str, cols: int, dtype: str, arch: int, per_row: bool = False, **how: Any
 ) -> Compiled:
-    blocks = launches.forward_blocks(cols)
+    tile = launches.forward_tile(cols)
     constants = switches(name) | {
         "PER_ROW": per_row, "PRECISE": dtype == "fp32",
-        "BLOCK_ROWS": blocks.rows, "BLOCK_COLS": blocks.cols,
+        **filled(tile, cols),
     }  # fmt: skip
-    return specialised(forward_kernels.forward, constants, blocks.warps, dtype, arch, **how)
+    return specialised(forward_kernels.forward, constants, tile.warps, dtype, arch, **how)
+
+
+def filled(tile: Any, cols: int) -> dict[str, Any]:
+    """The constants of a tile, of as many rows as there are multiples of it."""
+    names = ("BLOCK_ROWS", "FIRST", "REST", "EVEN")
+    return dict(zip(names, tile.constants(tile.rows, cols), strict=True))
 
 
 def steps(name: str, cols: int) -> list[set[str]]:
@@ -61,18 +67,18 @@ def backwards(
         at_once = len(steps(name, cols)) == 1
         dh = there["RESIDUAL"] or gated
         reads = 2 * (not gated) + dh + ("GATE_GRAD" in sums)
-        blocks = backward.backward_blocks(cols, reads)
-        stages = backward.stages(blocks, reads * SIZE[dtype], SHARED_LIMIT[arch])
+        tile = backward.backward_tile(cols, reads)
+        stages = backward.stages(tile, reads * SIZE[dtype], SHARED_LIMIT[arch])
         constants = there | {
             "NORM": not gated, "DH": dh, "GATE": there["GATE"] and (gated or at_once),
             "SUM_GRAD": not gated, "X_GRAD": there["GATE"] and (gated or at_once),
             "PER_ROW": per_row, "PRECISE": dtype == "fp32", "STAGES": 1 if per_row else stages,
-            "BLOCK_ROWS": blocks.rows, "BLOCK_COLS": blocks.cols,
+            **filled(tile, cols),
         }  # fmt: skip
         names = [n for n in backward_kernels.backward.arg_names if n.endswith("_GRAD")]
         constants |= {n: n in sums for n in names if n not in constants}
         kernel = backward_kernels.backward
-        results.append(specialised(kernel, constants, blocks.warps, dtype, arch, **how))
+        results.append(specialised(kernel, constants, tile.warps, dtype, arch, **how))
     return results
 
 

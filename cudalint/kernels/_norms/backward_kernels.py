@@ -8,7 +8,7 @@ What is the same for all rows, or for a group of them, gets a sum: each program 
 registers and writes one part, [groups · programs, cols]; `sum_parts` adds the parts up in a fixed
 order. With one program a group, or PER_ROW, the parts of gate, scale and shift are the gradients.
 """
-# mypy: disable-error-code="import-untyped, import-not-found, no-untyped-def, untyped-decorator"
+# mypy: disable-error-code="import-untyped, import-not-found, no-untyped-def, untyped-decorator, assignment"
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ import triton
 import triton.language as tl
 
 from cudalint.kernels._device_math import inverse_root, row_offset
-from cudalint.kernels._norms.forward_kernels import centred, modulation, rounded
+from cudalint.kernels._norms.forward_kernels import (
+    centred,
+    columns,
+    modulation,
+    read,
+    rounded,
+    row_products,
+    row_sums,
+    vector,
+    write,
+)
 
 
 @triton.jit
@@ -76,110 +86,140 @@ def backward(
     PRECISE: tl.constexpr,
     STAGES: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
-    BLOCK_COLS: tl.constexpr,
+    FIRST: tl.constexpr,
+    REST: tl.constexpr,
+    EVEN: tl.constexpr,
 ):
+    PIECES: tl.constexpr = 2 if REST else 1
     group = tl.program_id(0).to(tl.int64) // programs
-    col = tl.arange(0, BLOCK_COLS)
-    if NORM and WEIGHT:
-        w = tl.load(w_ptr + col, mask=col < cols, other=0.0)[
-            None, :
-        ]  # not widened: fewer registers
-    if NORM and BIAS and SCALE_GRAD:
-        b = tl.load(b_ptr + col, mask=col < cols, other=0.0)[None, :]
-    if not PER_ROW:
-        if NORM and SCALE:
-            s = modulation(s_ptr, group, 0, s_stride, col, None, cols, False)
-        if GATE:
-            gate = modulation(g_ptr, group, 0, g_stride, col, None, cols, False)
-    if GATE_GRAD and not PER_ROW:
-        dg = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
-    if WEIGHT_GRAD:
-        dw = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
-    if BIAS_GRAD:
-        db = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
-    if SCALE_GRAD and not PER_ROW:
-        ds = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
-    if SHIFT_GRAD and not PER_ROW:
-        dt = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
+    # of each piece: what all rows share, and the sums over them
+    ws, bs, ss, gates = (), (), (), ()
+    dgs, dws, dbs, dss, dts = (), (), (), (), ()
+    for i in tl.static_range(PIECES):
+        col = columns(i, FIRST, REST)
+        nothing = tl.zeros([BLOCK_ROWS, REST if i else FIRST], tl.float32)
+        w, b, s, gate = nothing, nothing, nothing, nothing
+        if NORM and WEIGHT:
+            w = vector(w_ptr, col, cols, EVEN)
+        if NORM and BIAS and SCALE_GRAD:
+            b = vector(b_ptr, col, cols, EVEN)
+        if NORM and SCALE and not PER_ROW:
+            s = modulation(s_ptr, group, 0, s_stride, col, None, cols, False, EVEN)
+        if GATE and not PER_ROW:
+            gate = modulation(g_ptr, group, 0, g_stride, col, None, cols, False, EVEN)
+        ws, bs, ss, gates = ws + (w,), bs + (b,), ss + (s,), gates + (gate,)  # noqa: RUF005
+        dgs, dws, dbs = dgs + (nothing,), dws + (nothing,), dbs + (nothing,)  # noqa: RUF005
+        dss, dts = dss + (nothing,), dts + (nothing,)  # noqa: RUF005
     blocks = tl.cdiv(group_rows, BLOCK_ROWS)
     for block in tl.range(tl.program_id(0) % programs, blocks, programs, num_stages=STAGES):
-        inside = block * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-        row = group * group_rows + inside
-        mask = (inside < group_rows)[:, None] & (col < cols)[None, :]
-        at = (row * cols)[:, None] + col[None, :]
-        dsum = tl.zeros([BLOCK_ROWS, BLOCK_COLS], tl.float32)
+        place = block * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+        row = group * group_rows + place
+        inside = place < group_rows
+        out_row = (row * cols)[:, None]
+        hs, dys, gs, scales = (), (), (), ()
         if NORM:
-            h_at = row_offset(row, size1, size2, hs0, hs1, hs2, LEVELS)[:, None] + col[None, :]
-            y_at = row_offset(row, size1, size2, ys0, ys1, ys2, LEVELS)[:, None] + col[None, :]
-            h = tl.load(h_ptr + h_at, mask=mask, other=0.0).to(tl.float32)
-            dy = tl.load(dy_ptr + y_at, mask=mask, other=0.0).to(tl.float32)
-            if PER_ROW and SCALE:
-                s = modulation(s_ptr, group, row, s_stride, col, mask, cols, True)
+            h_row = row_offset(row, size1, size2, hs0, hs1, hs2, LEVELS)[:, None]
+            y_row = row_offset(row, size1, size2, ys0, ys1, ys2, LEVELS)[:, None]
+            for i in tl.static_range(PIECES):
+                col = columns(i, FIRST, REST)
+                mask = inside[:, None] & (col < cols)[None, :]
+                h = read(h_ptr + h_row + col[None, :], mask, EVEN)
+                dy = read(dy_ptr + y_row + col[None, :], mask, EVEN)
+                g = dy
+                s = ss[i]
+                if SCALE:
+                    if PER_ROW:
+                        s = modulation(s_ptr, group, row, s_stride, col, mask, cols, True, EVEN)
+                    g = dy * (s.to(tl.float32) + scale_offset)
+                if WEIGHT:
+                    g = g * (ws[i].to(tl.float32) + weight_offset)
+                hs, dys, gs = hs + (h,), dys + (dy,), gs + (g,)  # noqa: RUF005
+                scales = scales + (s,)  # noqa: RUF005
             if LAYER:
-                h, squares = centred(h, mask, inverse_cols, PRECISE)
+                hs, squares = centred(hs, inside, cols, inverse_cols, PRECISE, FIRST, REST, EVEN)
             else:
-                squares = tl.sum(h * h, axis=1)
-            dn = dy
-            if SCALE:
-                dn = dy * (s.to(tl.float32) + scale_offset)
-            g = dn
-            if WEIGHT:
-                g = dn * (w.to(tl.float32) + weight_offset)
+                squares = row_products(hs, hs, PIECES)
             # beside the squares, in one exchange between threads
-            products = tl.sum(g * h, axis=1)
-            inner = g
+            products = row_products(gs, hs, PIECES)
             if LAYER:
-                inner = g - (tl.sum(g, axis=1) * inverse_cols)[:, None]
+                mean = row_sums(gs, PIECES) * inverse_cols
             r = inverse_root(squares * inverse_cols + eps, PRECISE)
-            normed = h * r[:, None]
-            dsum = r[:, None] * (inner - normed * (r * products * inverse_cols)[:, None])
-            normed = rounded(normed, ROUND)
-        if DH:
-            dsum += tl.load(dh_ptr + at, mask=mask, other=0.0).to(tl.float32)
-        if SUM_GRAD:
-            tl.store(dsum_ptr + at, dsum.to(dsum_ptr.dtype.element_ty), mask=mask)
-        if PER_ROW and GATE:
-            gate = modulation(g_ptr, group, row, g_stride, col, mask, cols, True)
-        if X_GRAD:
-            dx = dsum * gate.to(tl.float32)
-            tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask=mask)
-        # rows past the end hold h = 0, and r is inf there where eps is 0: hence tl.where
-        if GATE_GRAD:
-            x_at = row_offset(row, size1, size2, xs0, xs1, xs2, LEVELS)[:, None] + col[None, :]
-            x = tl.load(x_ptr + x_at, mask=mask, other=0.0).to(tl.float32)
-            if PER_ROW:
-                tl.store(dg_ptr + at, (dsum * x).to(dg_ptr.dtype.element_ty), mask=mask)
-            else:
-                dg += tl.where(mask, dsum * x, 0.0)
+            share = (r * products * inverse_cols)[:, None]
+        next_dgs, next_dws, next_dbs, next_dss, next_dts = (), (), (), (), ()
+        for i in tl.static_range(PIECES):
+            col = columns(i, FIRST, REST)
+            mask = inside[:, None] & (col < cols)[None, :]
+            at = out_row + col[None, :]
+            dsum = tl.zeros([BLOCK_ROWS, REST if i else FIRST], tl.float32)
+            dg, dw, db, ds, dt = dgs[i], dws[i], dbs[i], dss[i], dts[i]
+            if NORM:
+                normed = hs[i] * r[:, None]
+                inner = gs[i]
+                if LAYER:
+                    inner = inner - mean[:, None]
+                dsum = r[:, None] * (inner - normed * share)
+                normed = rounded(normed, ROUND)
+            if DH:
+                dsum += read(dh_ptr + at, mask, EVEN)
+            if SUM_GRAD:
+                write(dsum_ptr + at, dsum, mask, EVEN)
+            gate = gates[i]
+            if PER_ROW and GATE:
+                gate = modulation(g_ptr, group, row, g_stride, col, mask, cols, True, EVEN)
+            if X_GRAD:
+                write(dx_ptr + at, dsum * gate.to(tl.float32), mask, EVEN)
+            if GATE_GRAD:
+                x_row = row_offset(row, size1, size2, xs0, xs1, xs2, LEVELS)[:, None]
+                gated = dsum * read(x_ptr + x_row + col[None, :], mask, EVEN)
+                if PER_ROW:
+                    write(dg_ptr + at, gated, mask, EVEN)
+                else:
+                    dg += within(gated, mask, EVEN)
+            if WEIGHT_GRAD or BIAS_GRAD:
+                dn = dys[i]
+                if SCALE:
+                    dn = dn * (scales[i].to(tl.float32) + scale_offset)
+                if WEIGHT_GRAD:
+                    dw += within(dn * normed, mask, EVEN)
+                if BIAS_GRAD:
+                    db += dn
+            if SCALE_GRAD:
+                if WEIGHT:
+                    normed *= ws[i].to(tl.float32) + weight_offset
+                if BIAS:
+                    normed += bs[i].to(tl.float32)
+                if PER_ROW:
+                    write(ds_ptr + at, dys[i] * normed, mask, EVEN)
+                else:
+                    ds += within(dys[i] * normed, mask, EVEN)
+            if SHIFT_GRAD:
+                if PER_ROW:
+                    write(dt_ptr + at, dys[i], mask, EVEN)
+                else:
+                    dt += dys[i]
+            next_dgs, next_dws = next_dgs + (dg,), next_dws + (dw,)  # noqa: RUF005
+            next_dbs, next_dss = next_dbs + (db,), next_dss + (ds,)  # noqa: RUF005
+            next_dts = next_dts + (dt,)  # noqa: RUF005
+        dgs, dws, dbs, dss, dts = next_dgs, next_dws, next_dbs, next_dss, next_dts
+    part = tl.program_id(0).to(tl.int64) * cols
+    for i in tl.static_range(PIECES):
+        col = columns(i, FIRST, REST)
+        if GATE_GRAD and not PER_ROW:
+            write(dg_ptr + part + col, tl.sum(dgs[i], axis=0), col < cols, EVEN)
         if WEIGHT_GRAD:
-            dw += tl.where(mask, dn * normed, 0.0)
+            write(dw_ptr + part + col, tl.sum(dws[i], axis=0), col < cols, EVEN)
         if BIAS_GRAD:
-            db += dn
-        if SCALE_GRAD:
-            if WEIGHT:
-                normed *= w.to(tl.float32) + weight_offset
-            if BIAS:
-                normed += b.to(tl.float32)
-            if PER_ROW:
-                tl.store(ds_ptr + at, (dy * normed).to(ds_ptr.dtype.element_ty), mask=mask)
-            else:
-                ds += tl.where(mask, dy * normed, 0.0)
-        if SHIFT_GRAD:
-            if PER_ROW:
-                tl.store(dt_ptr + at, dy.to(dt_ptr.dtype.element_ty), mask=mask)
-            else:
-                dt += dy
-    part = tl.program_id(0).to(tl.int64) * cols + col
-    if GATE_GRAD and not PER_ROW:
-        tl.store(dg_ptr + part, tl.sum(dg, axis=0).to(dg_ptr.dtype.element_ty), mask=col < cols)
-    if WEIGHT_GRAD:
-        tl.store(dw_ptr + part, tl.sum(dw, axis=0), mask=col < cols)
-    if BIAS_GRAD:
-        tl.store(db_ptr + part, tl.sum(db, axis=0), mask=col < cols)
-    if SCALE_GRAD and not PER_ROW:
-        tl.store(ds_ptr + part, tl.sum(ds, axis=0).to(ds_ptr.dtype.element_ty), mask=col < cols)
-    if SHIFT_GRAD and not PER_ROW:
-        tl.store(dt_ptr + part, tl.sum(dt, axis=0).to(dt_ptr.dtype.element_ty), mask=col < cols)
+            write(db_ptr + part + col, tl.sum(dbs[i], axis=0), col < cols, EVEN)
+        if SCALE_GRAD and not PER_ROW:
+            write(ds_ptr + part + col, tl.sum(dss[i], axis=0), col < cols, EVEN)
+        if SHIFT_GRAD and not PER_ROW:
+            write(dt_ptr + part + col, tl.sum(dts[i], axis=0), col < cols, EVEN)
+
+
+@triton.jit
+def within(value, mask, EVEN: tl.constexpr):
+    """0 past the end: h is 0 there, and r inf where eps is 0."""
+    return value if EVEN else tl.where(mask, value, 0.0)
 
 
 @triton.jit

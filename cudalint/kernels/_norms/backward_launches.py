@@ -8,25 +8,25 @@ import torch
 from torch import Tensor
 
 from cudalint.kernels._blocks import (
-    Blocks,
     multiprocessors,
-    narrow,
     next_power_of_two,
     remembered,
     shared_memory,
-    tiles_fit,
 )
 from cudalint.kernels._launch import Launcher, Prepared
 from cudalint.kernels._norms import backward_kernels
 from cudalint.kernels._norms.groups import Groups, in_shape, is_whole
 from cudalint.kernels._norms.launches import (
     Key,
+    Tile,
     dense,
     layout,
     modulations_of,
+    pieces,
     precise,
     rounding,
     scalars,
+    short_tile,
 )
 from cudalint.kernels._norms.reference import Form, Operands
 from cudalint.kernels._norms.registration import LONG_ROWS
@@ -91,23 +91,23 @@ class Plan(NamedTuple):
 _plans: dict[Key, Plan] = {}
 
 
-def backward_blocks(cols: int, reads: int) -> Blocks:
+def backward_tile(cols: int, reads: int) -> Tile:
     """`reads`: tensors that a row is read of; from three on 8 elements a thread are enough."""
+    if cols <= 1024:
+        return short_tile(cols, 1024)
     width = next_power_of_two(cols)
-    if width <= 1024:
-        return narrow(width, 1024, warps=4)
     warps = width // 512 if width == 8192 or reads <= 2 else width // 256
-    return Blocks(True, 1, width, warps)
+    return Tile(1, *pieces(cols), warps)
 
 
-def programs_on_a_multiprocessor(blocks: Blocks, reads: int, norm: bool) -> int:
+def programs_on_a_multiprocessor(tile: Tile, reads: int, norm: bool) -> int:
     """How many fit by their registers, as ptxas gives them; each takes rows one by one.
 
     Rows in flight hide each other's exchanges between threads: more programs than fit would wait for
     a second wave, fewer leave the memory idle.
     """
-    threads = 32 * blocks.warps
-    few = blocks.rows * blocks.cols <= 8 * threads
+    threads = 32 * tile.warps
+    few = tile.elements <= 8 * threads
     if not norm:
         registers = 64 if few else 80
     elif reads <= 2:
@@ -117,11 +117,12 @@ def programs_on_a_multiprocessor(blocks: Blocks, reads: int, norm: bool) -> int:
     return max(min(65536 // (registers * threads), 8), 1)
 
 
-def stages(blocks: Blocks, element_bytes: int, room: int) -> int:
+def stages(tile: Tile, element_bytes: int, room: int) -> int:
     """How far ahead rows are fetched into `room` bytes of shared memory."""
-    if tiles_fit(2, blocks, element_bytes, room):
+    size, exchanged = tile.elements * element_bytes, 1024 * tile.warps
+    if 2 * size + exchanged <= room:
         return 3
-    return 2 if tiles_fit(1, blocks, element_bytes, room) else 1
+    return 2 if size + exchanged <= room else 1
 
 
 def backward(
@@ -199,13 +200,13 @@ def _readable(reading: Reading) -> Reading:
 def _division(r: Reading, needs: Needs) -> Division:
     groups, _, _ = modulations_of(r.o)
     reads = len(_rows_read(r, needs))
-    blocks = backward_blocks(r.h.shape[-1], reads)
-    row_blocks = -(-groups.rows // blocks.rows)
+    tile = backward_tile(r.h.shape[-1], reads)
+    row_blocks = -(-groups.rows // tile.rows)
     weights = needs.weight or needs.bias
     modulations = not groups.per_row and (needs.gate or needs.scale or needs.shift)
     if not weights and not modulations:
         return Division(groups, row_blocks, False, False)
-    each = programs_on_a_multiprocessor(blocks, reads, r.dy is not None)
+    each = programs_on_a_multiprocessor(tile, reads, r.dy is not None)
     share = multiprocessors(r.h.get_device()) * each // groups.number
     programs = max(min(row_blocks, share), 1)
     return Division(groups, programs, modulations and programs > 1, weights)
@@ -252,7 +253,7 @@ def _prepare(division: Division, r: Reading, writing: Writing, form: Form, needs
     rows = rows_of(r.h if r.dy is None else r.dy, r.h, o.x)
     assert rows is not None
     _, _, (g_stride, s_stride, _) = modulations_of(o)
-    blocks = backward_blocks(cols, len(_rows_read(r, needs)))
+    tile = backward_tile(cols, len(_rows_read(r, needs)))
     launch = _backward.prepare(
         groups.number * programs,
         (*_pointers(r), *writing.written),
@@ -263,10 +264,10 @@ def _prepare(division: Division, r: Reading, writing: Writing, form: Form, needs
         (
             rows.levels, r.dy is not None, form.layer, rounding(form), r.dh is not None,
             *[t is not None for t in (o.gate, o.weight, o.bias, o.scale)],
-            groups.per_row, *needs, precise(form), _stages(division, r, blocks, needs),
-            blocks.rows, blocks.cols,
+            groups.per_row, *needs, precise(form), _stages(division, r, tile, needs),
+            *tile.constants(groups.rows, cols),
         ),
-        blocks.warps,
+        tile.warps,
     )  # fmt: skip
     return Plan(
         division,
@@ -276,11 +277,11 @@ def _prepare(division: Division, r: Reading, writing: Writing, form: Form, needs
     )
 
 
-def _stages(division: Division, r: Reading, blocks: Blocks, needs: Needs) -> int:
+def _stages(division: Division, r: Reading, tile: Tile, needs: Needs) -> int:
     if not division.modulation_parts and not division.weight_parts:
         return 1
     size = sum([t.element_size() for t in _rows_read(r, needs)])
-    return stages(blocks, size, shared_memory(r.h.get_device()))
+    return stages(tile, size, shared_memory(r.h.get_device()))
 
 
 def _rows_read(r: Reading, needs: Needs) -> list[Tensor]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from cudalint.kernels._blocks import Blocks, narrow, next_power_of_two, remembered
+from cudalint.kernels._blocks import narrow, next_power_of_two, remembered
 from cudalint.kernels._launch import Launcher, Prepared
 from cudalint.kernels._norms import forward_kernels
 from cudalint.kernels._norms.groups import Groups, groups_of, readable
@@ -20,9 +22,44 @@ Key = tuple[object, ...]
 _forwards: dict[Key, Prepared] = {}
 
 
-def forward_blocks(cols: int) -> Blocks:
+class Tile(NamedTuple):
+    """Whole rows, each in pieces of `first` and `rest` columns, powers of two; `rest` may be 0."""
+
+    rows: int
+    first: int
+    rest: int
+    warps: int
+
+    @property
+    def elements(self) -> int:
+        return self.rows * (self.first + self.rest)
+
+    def is_even(self, rows: int, cols: int) -> bool:
+        """Whether `rows` of `cols` columns fill such tiles."""
+        return cols == self.first + self.rest and rows % self.rows == 0
+
+    def constants(self, rows: int, cols: int) -> tuple[int, int, int, bool]:
+        return self.rows, self.first, self.rest, self.is_even(rows, cols)
+
+
+def pieces(cols: int) -> tuple[int, int]:
+    """(first, rest): one piece where a second would save nothing."""
     width = next_power_of_two(cols)
-    return narrow(width, 2048, warps=4) if width <= 2048 else Blocks(True, 1, width, width // 512)
+    first = width // 2
+    rest = next_power_of_two(cols - first)
+    return (width, 0) if width <= 1024 or rest == first else (first, rest)
+
+
+def short_tile(cols: int, elements: int) -> Tile:
+    """Of about `elements` elements, for rows of up to 1,024 columns."""
+    blocks = narrow(next_power_of_two(cols), elements, warps=4)
+    return Tile(blocks.rows, blocks.cols, 0, blocks.warps)
+
+
+def forward_tile(cols: int) -> Tile:
+    if cols <= 1024:
+        return short_tile(cols, 2048)
+    return Tile(1, *pieces(cols), max(next_power_of_two(cols) // 512, 4))
 
 
 def forward(o: Operands, form: Form, norm: bool = True) -> tuple[Tensor, Tensor]:
@@ -66,8 +103,8 @@ def _prepare_forward(o: Operands, form: Form, norm: bool) -> tuple[Operands, Pre
     groups, modulations, strides = modulations_of(o)
     gate, scale, shift = modulations
     o = Operands(x, residual, gate, dense(o.weight), dense(o.bias), scale, shift)
-    blocks = forward_blocks(x.shape[-1])
-    group_blocks = -(-groups.rows // blocks.rows)
+    tile = forward_tile(x.shape[-1])
+    group_blocks = -(-groups.rows // tile.rows)
     y, h = (torch.empty(0, dtype=d, device=x.device) for d in (form.dtype, form.sum_dtype))
     return o, _forward.prepare(
         groups.number * group_blocks,
@@ -79,9 +116,9 @@ def _prepare_forward(o: Operands, form: Form, norm: bool) -> tuple[Operands, Pre
         (
             rows.levels, norm, form.layer, rounding(form),
             *[t is not None for t in o[1:]],
-            groups.per_row, precise(form), blocks.rows, blocks.cols,
+            groups.per_row, precise(form), *tile.constants(groups.rows, x.shape[-1]),
         ),
-        blocks.warps,
+        tile.warps,
     )  # fmt: skip
 
 
