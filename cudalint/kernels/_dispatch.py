@@ -45,7 +45,11 @@ def is_transformed() -> bool:
 
 
 def needs_gradient(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    if torch.is_grad_enabled():
+        for tensor in tensors:  # a generator would cost more than the rest
+            if tensor is not None and tensor.requires_grad:
+                return True
+    return False
 
 
 def autocast_float32(x: Tensor, dtype: torch.dtype | None = None) -> torch.dtype:

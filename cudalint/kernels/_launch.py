@@ -35,7 +35,7 @@ class Prepared:
         self._arguments = arguments
         self._warps = warps
         self._knobs: Any = None
-        self._variants: dict[tuple[object, ...], tuple[Any, Any, Any]] = {}
+        self._variants: dict[object, tuple[Any, Any, Any]] = {}
 
     def __call__(self, *tensors: Tensor) -> None:
         device = tensors[0].get_device()
@@ -49,7 +49,11 @@ class Prepared:
 
     def _launch(self, device: int, tensors: tuple[Tensor, ...]) -> None:
         pointers = [t.data_ptr() for t in tensors]
-        key = (device, *[p % 16 == 0 for p in pointers])
+        bits = 0
+        for pointer in pointers:
+            bits |= pointer
+        # nearly always all are aligned: the device alone is the key then
+        key = (device, *[p % 16 == 0 for p in pointers]) if bits % 16 else device
         variant = self._variants.get(key)
         if variant is None or self._profiler_listens():
             self._compile_and_launch(key, tensors)
@@ -60,7 +64,7 @@ class Prepared:
             None, None, None, *pointers, *self._arguments,
         )  # fmt: skip
 
-    def _compile_and_launch(self, key: tuple[object, ...], tensors: tuple[Tensor, ...]) -> None:
+    def _compile_and_launch(self, key: object, tensors: tuple[Tensor, ...]) -> None:
         from triton import knobs  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
         self._knobs = knobs.runtime

@@ -38,6 +38,15 @@ def differentiate(
     torch.library.register_autograd(f"{NAMESPACE}::{function}_backward", refuse, lib=LIBRARY)
 
 
+def direct(function: type[torch.autograd.Function]) -> Callable[..., Any]:
+    """`function.apply` without what torch.func alone needs of it, 2.5 µs a call.
+
+    For calls of which it is known that nothing is transformed.
+    """
+    apply: Callable[..., Any] = super(torch.autograd.Function, function).apply  # type: ignore[misc]
+    return apply
+
+
 def transformed(
     function: str, backward: Callable[..., Any], setup_context: Callable[..., Any]
 ) -> type[torch.autograd.Function]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cudalint.kernels._cross_entropy import launches, reference
 from cudalint.kernels._cross_entropy.reference import Options
+from cudalint.kernels._cross_entropy.registration import Known
 from tests.kernels.inputs import DTYPES, LAYOUTS, draw, guarded_empty, poisoned_empty
 
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 2**-6}
@@ -136,3 +137,21 @@ def test_the_gradient_may_take_the_place_of_the_logits() -> None:
     expected = launches.backward(losses, logits, target, statistics, losses, ALL)
     launches.backward(losses, logits, target, statistics, losses, ALL, dx=logits)
     assert torch.equal(logits, expected)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "chunk", "strided_last"])
+@pytest.mark.parametrize("options", [PLAIN, ALL, PLAIN._replace(reduction="sum")], ids=str)
+def test_a_call_that_is_known_does_what_the_first_did(layout: str, options: Options) -> None:
+    logits = draw(7, 40, torch.float32, layout=layout)
+    target, known = targets(logits.shape), Known(options)
+    for _ in range(3):
+        loss, statistics, share = launches.loss(logits, target, known)
+        fair = launches.rows_forward(logits, target, options)
+        assert torch.equal(statistics, fair[1])
+        assert torch.equal(loss, launches.reduced(fair[0], target, options)[0])
+        assert loss.data_ptr() not in (statistics.data_ptr(), share.data_ptr())
+        dloss = torch.randn_like(loss)
+        dx = launches.gradient(dloss, logits, target, statistics, share, known)
+        slow = launches.backward(dloss, logits, target, statistics, share, options)
+        assert torch.equal(dx, slow)
+    assert (known.forward is None) == (layout == "strided_last")

@@ -194,6 +194,7 @@ def test_a_decode_loop_as_without_cache_and_graph(paged: bool) -> None:
     assert torch.equal(torch.cat(tokens, 1), expected)
 
 
+@pytest.mark.host_time
 @pytest.mark.parametrize("paged", [False, True])
 def test_launch_overhead_of_a_decode_loop(paged: bool) -> None:
     """A small model's step is launches and nothing else: the graph takes at most half the time."""

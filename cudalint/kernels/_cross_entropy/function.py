@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from cudalint.kernels._blocks import remembered
 from cudalint.kernels._cross_entropy import checks, reference, registration
 from cudalint.kernels._cross_entropy.reference import Options
 from cudalint.kernels._dispatch import (
@@ -15,7 +15,6 @@ from cudalint.kernels._dispatch import (
     is_transformed,
     kernel_runs,
     must_dispatch,
-    needs_gradient,
 )
 
 Reduction = Literal["mean", "sum", "none"]
@@ -60,6 +59,49 @@ def cross_entropy(
     Label smoothing of Szegedy et al., 2015, arXiv:1512.00567, section 7; z_loss of PaLM,
     arXiv:2204.02311, section 5; softcap of Gemma 2, arXiv:2408.00118, section 2.
     """
+    if weight is None and not torch.compiler.is_compiling() and not must_dispatch(logits, target):
+        key = (
+            logits.shape, logits.stride(), logits.dtype, logits.get_device(), target.shape,
+            target.stride(), target.dtype, target.get_device(), ignore_index, label_smoothing,
+            reduction, softcap, z_loss,
+        )  # fmt: skip
+        known = _known.get(key)
+        if known is None:
+            options = _checked(
+                logits, target, None, ignore_index, label_smoothing, reduction, softcap, z_loss
+            )
+            if not _kernel_takes(logits, target, None):
+                return reference.cross_entropy(logits, target, None, options)
+            known = remembered(_known)[key] = registration.Known(options)
+        return _launched(logits, target, known)
+    options = _checked(
+        logits, target, weight, ignore_index, label_smoothing, reduction, softcap, z_loss
+    )
+    if not _kernel_takes(logits, target, weight):
+        return reference.cross_entropy(logits, target, weight, options)
+    loss: Tensor
+    if is_transformed() and not torch.compiler.is_compiling():
+        apply: Any = registration.TransformedCrossEntropy.apply
+        loss = apply(logits, target, *options)[0]
+    else:
+        loss = torch.ops.cudalint.cross_entropy(logits, target, *options)[0]
+    return loss
+
+
+# Calls that have passed the checks and that the kernel takes.
+_known: dict[tuple[object, ...], registration.Known] = {}
+
+
+def _checked(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+    reduction: str,
+    softcap: float | None,
+    z_loss: float,
+) -> Options:
     options = Options(
         ignore_index, float(label_smoothing), reduction,
         None if softcap is None else float(softcap), float(z_loss),
@@ -72,31 +114,17 @@ def cross_entropy(
         checks.refuse_bad_target("cross_entropy", target, logits.shape[:-1], logits)
     if weight is not None:
         checks.refuse_bad_weight("cross_entropy", weight, logits)
-    if not _kernel_takes(logits, target, weight):
-        return reference.cross_entropy(logits, target, weight, options)
-    loss: Tensor = _route(logits, target)(logits, target, *options)
+    return options
+
+
+def _launched(logits: Tensor, target: Tensor, known: registration.Known) -> Tensor:
+    """Straight to the launch."""
+    loss: Tensor
+    if logits.requires_grad and torch.is_grad_enabled():
+        loss = registration.with_gradient(logits, target, known)
+    else:
+        loss = registration.launches().loss(logits, target, known)[0]
     return loss
-
-
-def _route(logits: Tensor, target: Tensor) -> Callable[..., Any]:
-    if torch.compiler.is_compiling():
-        return _by_operator
-    if must_dispatch(logits, target):
-        return _transformed if is_transformed() else _by_operator
-    return registration.CrossEntropy.apply if needs_gradient(logits) else _without_gradient
-
-
-def _by_operator(*inputs: Any) -> Any:
-    return torch.ops.cudalint.cross_entropy(*inputs)[0]
-
-
-def _transformed(*inputs: Any) -> Any:
-    apply: Callable[..., Any] = registration.TransformedCrossEntropy.apply
-    return apply(*inputs)[0]
-
-
-def _without_gradient(logits: Tensor, target: Tensor, *options: Any) -> Tensor:
-    return registration.run_forward(logits, target, *options)[0]
 
 
 def _kernel_takes(logits: Tensor, target: Tensor, weight: Tensor | None) -> bool:

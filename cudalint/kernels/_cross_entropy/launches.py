@@ -9,6 +9,7 @@ from cudalint.kernels._blocks import Blocks, narrow, next_power_of_two, remember
 from cudalint.kernels._cross_entropy import reference
 from cudalint.kernels._cross_entropy import triton_kernels as kernels
 from cudalint.kernels._cross_entropy.reference import Options
+from cudalint.kernels._cross_entropy.registration import Known
 from cudalint.kernels._launch import Launcher, Number, Prepared
 from cudalint.kernels._rows import dense_last, rows_of, shape_as_rows
 
@@ -42,6 +43,50 @@ def backward_tile(cols: int) -> tuple[int, int]:
     return min(TILE // width, 256), width
 
 
+def loss(logits: Tensor, target: Tensor, known: Known) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss, the rows' statistics, and what a row counts for: what is done at each call, no more.
+
+    Where each loss is wanted nothing reads the third: whatever there is stands in for it, but not
+    the losses, which their owner may write to.
+    """
+    options = known.options
+    if known.forward is None:
+        losses, statistics = rows_forward(logits, target, options)
+        known.forward = _forwards.get((*_layout(logits, target), options))
+        if options.reduction == "none":
+            return losses, statistics, statistics
+        found = reduced(losses, target, options)
+        known.reduce = _reductions.get(_reduction_key(target, options))
+        return found[0], statistics, found[1]
+    losses = torch.empty(target.shape, dtype=torch.float32, device=logits.device)
+    statistics = torch.empty((2, *target.shape), dtype=torch.float32, device=logits.device)
+    known.forward(logits, target, losses, statistics)
+    if options.reduction == "none":
+        return losses, statistics, statistics
+    if known.reduce is None:
+        loss, share = reduced(losses, target, options)
+    else:
+        loss = torch.empty((), dtype=torch.float32, device=logits.device)
+        share = torch.empty_like(loss)
+        known.reduce(losses, target, loss, share)
+    return loss, statistics, share
+
+
+def gradient(
+    dloss: Tensor, logits: Tensor, target: Tensor, statistics: Tensor, share: Tensor, known: Known
+) -> Tensor:
+    """dx: what is done at each call, no more."""
+    if known.backward is None or not dloss.is_contiguous():
+        dx = backward(dloss, logits, target, statistics, share, known.options)
+        if dloss.is_contiguous() and logits.is_contiguous():
+            key = (*_layout(logits, target), known.options, dx.stride())
+            known.backward = _backwards.get(key)
+        return dx
+    dx = torch.empty_like(logits)
+    known.backward(dloss, logits, target, statistics, share, dx)
+    return dx
+
+
 def rows_forward(logits: Tensor, target: Tensor, options: Options) -> tuple[Tensor, Tensor]:
     """As `reference.rows_forward`."""
     logits = dense_last(logits)
@@ -64,24 +109,14 @@ def reduced(losses: Tensor, target: Tensor, options: Options) -> tuple[Tensor, T
     """The loss and what a row counts for in it."""
     if options.reduction == "none":
         return losses, torch.ones((), dtype=torch.float32, device=losses.device)
-    rows = None
-    if 0 < losses.numel() <= MOST_ROWS_REDUCED:
-        rows = rows_of(target.unsqueeze(-1))
-    if rows is None:
+    key = _reduction_key(target, options)
+    prepared = _reductions.get(key) or _prepare_reduction(losses, target, options)
+    if prepared is None:
         share = reference.share_of_each(target, options, losses)
         return reference.reduced(losses, share, options), share
     loss = torch.empty((), dtype=torch.float32, device=losses.device)
-    share = torch.empty((), dtype=torch.float32, device=losses.device)
-    key = (target.shape, target.stride(), target.dtype, options.ignore_index, options.reduction)
-    prepared = _reductions.get(key)
-    if prepared is None:
-        prepared = remembered(_reductions)[key] = _reduce.prepare(
-            1,
-            (losses, target, loss, share),
-            (losses.numel(), *rows.sizes, *rows.strides, options.ignore_index),
-            (rows.levels, options.reduction == "mean", REDUCE_BLOCK),
-            16,
-        )
+    share = torch.empty_like(loss)
+    remembered(_reductions)[key] = prepared
     prepared(losses, target, loss, share)
     return loss, share
 
@@ -114,6 +149,10 @@ def backward(
     return dx
 
 
+def _reduction_key(target: Tensor, options: Options) -> tuple[object, ...]:
+    return target.shape, target.stride(), target.dtype, options.ignore_index, options.reduction
+
+
 def _layout(logits: Tensor, target: Tensor) -> tuple[object, ...]:
     return logits.shape, logits.stride(), logits.dtype, target.stride(), target.dtype
 
@@ -125,6 +164,22 @@ def _numbers(options: Options) -> tuple[Number, ...]:
 
 def _switches(options: Options) -> tuple[bool, bool, bool]:
     return options.label_smoothing > 0.0, options.softcap is not None, options.z_loss != 0.0
+
+
+def _prepare_reduction(losses: Tensor, target: Tensor, options: Options) -> Prepared | None:
+    """None where torch's own sum takes it."""
+    rows = None
+    if 0 < losses.numel() <= MOST_ROWS_REDUCED:
+        rows = rows_of(target.unsqueeze(-1))
+    if rows is None:
+        return None
+    return _reduce.prepare(
+        1,
+        (losses, target, losses, losses),
+        (losses.numel(), *rows.sizes, *rows.strides, options.ignore_index),
+        (rows.levels, options.reduction == "mean", REDUCE_BLOCK),
+        16,
+    )
 
 
 def _prepare_forward(

@@ -14,9 +14,21 @@ from torch import Tensor
 from cudalint.kernels._cross_entropy import reference
 from cudalint.kernels._cross_entropy.reference import Options
 from cudalint.kernels._dispatch import kernel_runs
-from cudalint.kernels._library import define, differentiate, transformed
+from cudalint.kernels._library import define, differentiate, direct, transformed
 
 Results = tuple[Tensor, Tensor, Tensor]
+
+
+class Known:
+    """A call's options and, from the first on, its launches; for tensors of one layout."""
+
+    __slots__ = ("backward", "forward", "options", "reduce")
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.forward: Any = None
+        self.reduce: Any = None
+        self.backward: Any = None
 
 
 @functools.cache
@@ -58,18 +70,23 @@ class CrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, *options: Any) -> Tensor:
-        loss, statistics, share = run_forward(logits, target, *options)
-        ctx.options = options
+    def forward(ctx: Any, logits: Tensor, target: Tensor, known: Known) -> Tensor:
+        loss: Tensor
+        loss, statistics, share = launches().loss(logits, target, known)
+        ctx.known = known
         ctx.save_for_backward(logits, target, statistics, share)
         return loss
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
+        saved, known = ctx.saved_tensors, ctx.known
         if torch.is_grad_enabled():
-            return _registered_backward(ctx, dloss, None, None)
-        dx = run_backward(dloss, *ctx.saved_tensors, *ctx.options)
-        return dx, None, *(None,) * len(ctx.options)
+            run = torch.ops.cudalint.cross_entropy_backward
+            return run(dloss, *saved, *known.options), None, None
+        return launches().gradient(dloss, *saved, known), None, None
+
+
+with_gradient = direct(CrossEntropy)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Results) -> None:

@@ -105,7 +105,7 @@ def _glu(function: str, gate: Tensor, up: Tensor, kind: Kind) -> Tensor:
 def _route(gate: Tensor, up: Tensor) -> Callable[..., Any]:
     if must_dispatch(gate, up):
         return registration.TransformedGLU.apply if is_transformed() else torch.ops.cudalint.glu
-    return registration.GLU.apply if needs_gradient(gate, up) else registration.run_forward
+    return registration.with_gradient if needs_gradient(gate, up) else registration.run_forward
 
 
 def _packed(function: str, x: Tensor, gate_first: bool, kind: Kind) -> Tensor:
@@ -124,4 +124,4 @@ def _packed_route(x: Tensor) -> Callable[..., Any]:
     if must_dispatch(x):
         operator = torch.ops.cudalint.glu_packed
         return registration.TransformedPackedGLU.apply if is_transformed() else operator
-    return registration.PackedGLU.apply if needs_gradient(x) else registration.run_packed
+    return registration.packed_with_gradient if needs_gradient(x) else registration.run_packed

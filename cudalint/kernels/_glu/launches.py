@@ -34,10 +34,13 @@ def forward(gate: Tensor, up: Tensor, kind: Kind) -> Tensor:
     prepared = _contiguous_forwards.get(key) if contiguous else None
     if prepared is None:
         gate, up = dense_last(gate), dense_last(up)
-    y = torch.empty(gate.shape, dtype=result_type(gate, up), device=gate.device)
-    if gate.numel() == 0:
-        return y
-    if prepared is None:
+    dtype = result_type(gate, up)
+    if prepared is not None:
+        y = torch.empty_like(gate, dtype=dtype)
+    else:
+        y = torch.empty(gate.shape, dtype=dtype, device=gate.device)
+        if gate.numel() == 0:
+            return y
         prepared = _prepare(_forward, (gate, up, y), (kind,))
         if prepared is None:
             return forward(gate.contiguous(), up.contiguous(), kind)
@@ -51,14 +54,20 @@ def backward(
     dy: Tensor, gate: Tensor, up: Tensor, kind: Kind, gate_grad: bool, up_grad: bool
 ) -> tuple[Tensor, Tensor]:
     """(dgate, dup), each empty where it is not asked for."""
-    dgate = torch.empty(gate.shape if gate_grad else 0, dtype=gate.dtype, device=gate.device)
-    dup = torch.empty(up.shape if up_grad else 0, dtype=up.dtype, device=up.device)
+    dgate, dup = _gradient(gate, gate_grad), _gradient(up, up_grad)
     _differentiate(dy, gate, up, dgate if gate_grad else None, dup if up_grad else None, kind)
     return dgate, dup
 
 
+def _gradient(like: Tensor, asked: bool) -> Tensor:
+    """To be filled; contiguous."""
+    if asked and like.is_contiguous():
+        return torch.empty_like(like)
+    return torch.empty(like.shape if asked else 0, dtype=like.dtype, device=like.device)
+
+
 def backward_packed(dy: Tensor, x: Tensor, gate_first: bool, kind: Kind) -> Tensor:
-    dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    dx = _gradient(x, True)
     _differentiate(dy, *split(x, gate_first), *split(dx, gate_first), kind)
     return dx
 

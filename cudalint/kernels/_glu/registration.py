@@ -14,7 +14,7 @@ from torch import Tensor
 from cudalint.kernels._dispatch import kernel_runs, result_type
 from cudalint.kernels._glu import reference
 from cudalint.kernels._glu.reference import Kind
-from cudalint.kernels._library import define, differentiate, transformed
+from cudalint.kernels._library import define, differentiate, direct, transformed
 
 
 @functools.cache
@@ -99,6 +99,9 @@ class PackedGLU(torch.autograd.Function):
         if torch.is_grad_enabled():
             return _registered_packed_backward(ctx, dy)
         return run_packed_backward(dy, *ctx.saved_tensors, *ctx.form), None, None
+
+
+with_gradient, packed_with_gradient = direct(GLU), direct(PackedGLU)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:

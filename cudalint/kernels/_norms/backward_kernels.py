@@ -8,7 +8,7 @@ What is the same for all rows, or for a group of them, gets a sum: each program 
 registers and writes one part, [groups · programs, cols]; `sum_parts` adds the parts up in a fixed
 order. With one program a group, or PER_ROW, the parts of gate, scale and shift are the gradients.
 """
-# mypy: disable-error-code="import-untyped, import-not-found, no-untyped-def, untyped-decorator, assignment"
+# mypy: disable-error-code="import-untyped, import-not-found, no-untyped-def, untyped-decorator, assignment, var-annotated"
 
 from __future__ import annotations
 
@@ -126,15 +126,15 @@ def backward(
                 h = read(h_ptr + h_row + col[None, :], mask, EVEN)
                 dy = read(dy_ptr + y_row + col[None, :], mask, EVEN)
                 g = dy
-                s = ss[i]
+                scale = ss[i]
                 if SCALE:
                     if PER_ROW:
-                        s = modulation(s_ptr, group, row, s_stride, col, mask, cols, True, EVEN)
-                    g = dy * (s.to(tl.float32) + scale_offset)
+                        scale = modulation(s_ptr, group, row, s_stride, col, mask, cols, True, EVEN)
+                    g = dy * (scale.to(tl.float32) + scale_offset)
                 if WEIGHT:
                     g = g * (ws[i].to(tl.float32) + weight_offset)
                 hs, dys, gs = hs + (h,), dys + (dy,), gs + (g,)  # noqa: RUF005
-                scales = scales + (s,)  # noqa: RUF005
+                scales = scales + (scale,)  # noqa: RUF005
             if LAYER:
                 hs, squares = centred(hs, inside, cols, inverse_cols, PRECISE, FIRST, REST, EVEN)
             else:
@@ -163,11 +163,11 @@ def backward(
                 dsum += read(dh_ptr + at, mask, EVEN)
             if SUM_GRAD:
                 write(dsum_ptr + at, dsum, mask, EVEN)
-            gate = gates[i]
+            factor = gates[i]
             if PER_ROW and GATE:
-                gate = modulation(g_ptr, group, row, g_stride, col, mask, cols, True, EVEN)
+                factor = modulation(g_ptr, group, row, g_stride, col, mask, cols, True, EVEN)
             if X_GRAD:
-                write(dx_ptr + at, dsum * gate.to(tl.float32), mask, EVEN)
+                write(dx_ptr + at, dsum * factor.to(tl.float32), mask, EVEN)
             if GATE_GRAD:
                 x_row = row_offset(row, size1, size2, xs0, xs1, xs2, LEVELS)[:, None]
                 gated = dsum * read(x_ptr + x_row + col[None, :], mask, EVEN)

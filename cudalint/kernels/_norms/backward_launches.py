@@ -20,6 +20,7 @@ from cudalint.kernels._norms.launches import (
     Key,
     Tile,
     dense,
+    empty,
     layout,
     modulations_of,
     pieces,
@@ -95,9 +96,9 @@ def backward_tile(cols: int, reads: int) -> Tile:
     """`reads`: tensors that a row is read of; from three on 8 elements a thread are enough."""
     if cols <= 1024:
         return short_tile(cols, 1024)
-    width = next_power_of_two(cols)
-    warps = width // 512 if width == 8192 or reads <= 2 else width // 256
-    return Tile(1, *pieces(cols), warps)
+    first, rest = pieces(cols)
+    few = first == 8192 or (reads <= 2 and not rest)
+    return Tile(1, first, rest, first // 512 if few else first // 256)
 
 
 def programs_on_a_multiprocessor(tile: Tile, reads: int, norm: bool) -> int:
@@ -215,13 +216,13 @@ def _division(r: Reading, needs: Needs) -> Division:
 def _writing(
     division: Division, h: Tensor, likes: list[Tensor], h_dtype: torch.dtype, needs: Needs
 ) -> Writing:
-    groups, cols = division.groups, h.shape[-1]
+    groups, cols, whole = division.groups, h.shape[-1], h.shape
     gradients: list[Tensor | None] = []
     for i, (like, need) in enumerate(zip(likes, needs, strict=True)):
         if not need:
             gradients.append(None)
             continue
-        size: tuple[int, ...] = h.shape
+        size: tuple[int, ...] = whole
         dtype = like.dtype if i else h_dtype
         if i in WEIGHTS:
             size = (cols,)
@@ -229,7 +230,10 @@ def _writing(
             size = (groups.modulation_rows, cols)
             if not is_whole(like, h.shape, groups):  # summed once more
                 dtype = torch.float32
-        gradients.append(torch.empty(size, dtype=dtype, device=h.device))
+        if size is whole:
+            gradients.append(empty(h, dtype))
+        else:
+            gradients.append(torch.empty(size, dtype=dtype, device=h.device))
     written = [h if t is None else t for t in gradients]  # h is in nobody's way: not written
     programs = groups.number * division.programs
     parts: list[Tensor | None] = []

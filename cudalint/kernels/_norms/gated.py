@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cudalint.kernels._dispatch import is_transformed, must_dispatch, needs_gradient
-from cudalint.kernels._library import define, differentiate
+from cudalint.kernels._library import define, differentiate, direct
 from cudalint.kernels._norms.reference import Form, Operands, compute_dtype, gated_sum
 from cudalint.kernels._norms.registration import backward_launches, kernel_takes, launches
 
@@ -24,8 +24,7 @@ def add(residual: Tensor, y: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor
     if must_dispatch(*operands):
         out = torch.ops.cudalint.gated_residual(residual, y, gate, dtype)
     elif needs_gradient(*operands):
-        apply: Any = GatedResidual.apply
-        out = apply(residual, y, gate, dtype)
+        out = with_gradient(residual, y, gate, dtype)
     else:
         out = run_forward(residual, y, gate, dtype)
     return out
@@ -78,6 +77,9 @@ class GatedResidual(torch.autograd.Function):
         if torch.is_grad_enabled():
             return _registered_backward(ctx, dh)
         return _gradients(run_backward, ctx, dh)
+
+
+with_gradient = direct(GatedResidual)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:

@@ -82,8 +82,15 @@ def forward(o: Operands, form: Form, norm: bool = True) -> tuple[Tensor, Tensor]
 def _empty_results(o: Operands, form: Form, norm: bool) -> tuple[Tensor, Tensor]:
     x = h = o.x
     if o.residual is not None:
-        h = torch.empty(x.shape, dtype=form.sum_dtype, device=x.device)
-    return torch.empty(x.shape, dtype=form.dtype, device=x.device) if norm else h, h
+        h = empty(x, form.sum_dtype)
+    return empty(x, form.dtype) if norm else h, h
+
+
+def empty(like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Contiguous; `torch.empty` takes twice as long as `empty_like`."""
+    if like.is_contiguous():
+        return torch.empty_like(like, dtype=dtype)
+    return torch.empty(like.shape, dtype=dtype, device=like.device)
 
 
 def layout(tensors: tuple[Tensor | None, ...]) -> list[object]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cudalint.kernels._dispatch import kernel_runs
-from cudalint.kernels._library import define, differentiate
+from cudalint.kernels._library import define, differentiate, direct
 from cudalint.kernels._norms import reference
 from cudalint.kernels._norms.reference import Form, Operands
 
@@ -125,6 +125,9 @@ class FusedNorm(torch.autograd.Function):
         if torch.is_grad_enabled():
             return (*gradients(torch.ops.cudalint.fused_norm_backward, ctx, dy, dh), None)
         return (*gradients(_launch_backward, ctx, dy, dh), None)
+
+
+with_gradient = direct(FusedNorm)
 
 
 def _launch_backward(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from cudalint.kernels._dispatch import is_transformed, must_dispatch, needs_gradient
 from cudalint.kernels._norms.reference import Form, Operands, fused_norm
-from cudalint.kernels._norms.registration import FusedNorm, kernel_takes, launches
+from cudalint.kernels._norms.registration import kernel_takes, launches, with_gradient
 
 
 def norm(operands: Operands, form: Form, *, opaque: bool = False) -> tuple[Tensor, Tensor]:
@@ -27,8 +25,7 @@ def norm(operands: Operands, form: Form, *, opaque: bool = False) -> tuple[Tenso
     if not needs_gradient(*operands):
         y, h = launches().forward(operands, form)
         return y, h
-    apply: Any = FusedNorm.apply
-    y, h = apply(*operands, form)
+    y, h = with_gradient(*operands, form)
     return y, h
 
 

@@ -22,7 +22,8 @@ from cudalint.kernels._dispatch import (
     needs_gradient,
 )
 from cudalint.kernels._rms_norm import reference
-from cudalint.kernels._rms_norm.registration import RMSNorm, TransformedRMSNorm, run_forward
+from cudalint.kernels._rms_norm.reference import Form
+from cudalint.kernels._rms_norm.registration import TransformedRMSNorm, launches, with_gradient
 
 
 def rms_norm(
@@ -57,19 +58,21 @@ def rms_norm(
     casts as in transformers' LlamaRMSNorm and GemmaRMSNorm.
     """
     _refuse_bad_arguments(x, weight, cast, weight_offset)
-    late = cast == "late"
-    eps, weight_offset = float(eps), float(weight_offset)
+    form = Form(float(eps), cast == "late", float(weight_offset))
     if torch.compiler.is_compiling() or not _kernel_takes(x, weight):
-        return reference.rms_norm(x, weight, eps, late, weight_offset)
-    run = _route(x, weight)
-    y: Tensor = run(x, weight, eps, late, weight_offset)
+        return reference.rms_norm(x, weight, *form)
+    y: Tensor
+    if must_dispatch(x, weight):
+        y = _dispatched()(x, weight, *form)
+    elif needs_gradient(x, weight):
+        y = with_gradient(x, weight, form)
+    else:
+        y = launches().forward(x, weight, form)
     return y
 
 
-def _route(x: Tensor, weight: Tensor | None) -> Callable[..., Any]:
-    if must_dispatch(x, weight):
-        return TransformedRMSNorm.apply if is_transformed() else torch.ops.cudalint.rms_norm
-    return RMSNorm.apply if needs_gradient(x, weight) else run_forward
+def _dispatched() -> Callable[..., Any]:
+    return TransformedRMSNorm.apply if is_transformed() else torch.ops.cudalint.rms_norm
 
 
 def _kernel_takes(x: Tensor, weight: Tensor | None) -> bool:

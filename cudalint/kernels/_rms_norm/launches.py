@@ -22,7 +22,7 @@ from cudalint.kernels._blocks import (
 )
 from cudalint.kernels._launch import Launcher, Prepared, properties
 from cudalint.kernels._rms_norm import backward_kernels, chunk_kernels, forward_kernels
-from cudalint.kernels._rms_norm.reference import result_dtype
+from cudalint.kernels._rms_norm.reference import Form, result_dtype
 from cudalint.kernels._rows import Rows, dense_last, rows_of, shape_as_rows
 
 _forward_short = Launcher(forward_kernels.forward_short)
@@ -31,14 +31,6 @@ _backward_short = Launcher(backward_kernels.backward_short)
 _backward_long = Launcher(backward_kernels.backward_long)
 _backward_chunks = Launcher(chunk_kernels.backward_chunks)
 _sum_parts = Launcher(backward_kernels.sum_parts)
-
-
-class Form(NamedTuple):
-    """The numbers and switches of one rms_norm."""
-
-    eps: float
-    late: bool
-    weight_offset: float
 
 
 class Chunks(NamedTuple):
@@ -136,19 +128,20 @@ def backward(
     w_dtype = None if weight is None else weight.dtype
     key = (x.shape, x.get_device(), dy.dtype, x.dtype, w_dtype, form, x_grad, weight_grad)
     plan = _contiguous_backwards.get(key) if contiguous else None
-    if plan is None:
-        x, dy = dense_last(x), dense_last(dy)
+    if plan is not None:
+        dx = torch.empty_like(x) if x_grad else x.new_empty(0)
+        return dx, _run_backward(plan, dy, x, weight, dx)
+    x, dy = dense_last(x), dense_last(dy)
     dx = torch.empty_like(x) if x_grad else x.new_empty(0)
-    if plan is None:
-        if x.numel() == 0:
-            return dx, x.new_zeros(x.shape[-1] if weight_grad else 0, dtype=w_dtype)
-        blocks = _backward_blocks(dy, x, weight_grad)
-        rows = rows_of(dy, x, dx if x_grad else x)
-        if rows is None or (isinstance(blocks, Chunks) and not contiguous):
-            return backward(dy.contiguous(), x.contiguous(), weight, form, x_grad, weight_grad)
-        plan = _prepare_backward(dy, x, weight, dx, rows, form, blocks, weight_grad)
-        if contiguous:
-            remembered(_contiguous_backwards)[key] = plan
+    if x.numel() == 0:
+        return dx, x.new_zeros(x.shape[-1] if weight_grad else 0, dtype=w_dtype)
+    blocks = _backward_blocks(dy, x, weight_grad)
+    rows = rows_of(dy, x, dx if x_grad else x)
+    if rows is None or (isinstance(blocks, Chunks) and not contiguous):
+        return backward(dy.contiguous(), x.contiguous(), weight, form, x_grad, weight_grad)
+    plan = _prepare_backward(dy, x, weight, dx, rows, form, blocks, weight_grad)
+    if contiguous:
+        remembered(_contiguous_backwards)[key] = plan
     return dx, _run_backward(plan, dy, x, weight, dx)
 
 

@@ -3,8 +3,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Form(NamedTuple):
+    """The numbers and switches of one rms_norm."""
+
+    eps: float
+    late: bool
+    weight_offset: float
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

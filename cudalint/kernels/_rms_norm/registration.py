@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cudalint.kernels._dispatch import kernel_runs
-from cudalint.kernels._library import define, differentiate
+from cudalint.kernels._library import define, differentiate, direct
 from cudalint.kernels._rms_norm import reference
+from cudalint.kernels._rms_norm.reference import Form
 
 
 @functools.cache
-def _launches() -> Any:
+def launches() -> Any:
     """The launches, which import Triton; an import statement would cost 1 µs a call."""
     from cudalint.kernels._rms_norm import launches
 
@@ -30,8 +31,7 @@ def run_forward(
 ) -> Tensor:
     if not kernel_runs(x) or (weight is not None and weight.dtype == torch.float64):
         return reference.rms_norm(x, weight, eps, late, weight_offset)
-    launches = _launches()
-    y: Tensor = launches.forward(x, weight, launches.Form(eps, late, weight_offset))
+    y: Tensor = launches().forward(x, weight, Form(eps, late, weight_offset))
     return y
 
 
@@ -46,9 +46,8 @@ def run_backward(
     weight_grad: bool,
 ) -> tuple[Tensor, Tensor]:
     if kernel_runs(x) and (weight is None or weight.dtype != torch.float64):
-        launches = _launches()
-        form = launches.Form(eps, late, weight_offset)
-        dx, dweight = launches.backward(dy, x, weight, form, x_grad, weight_grad)
+        form = Form(eps, late, weight_offset)
+        dx, dweight = launches().backward(dy, x, weight, form, x_grad, weight_grad)
         return dx, dweight
     dx, dweight = reference.rms_norm_backward(dy, x, weight, eps, late, weight_offset)
     return dx if x_grad else x.new_empty(0), dweight if weight_grad else x.new_empty(0)
@@ -62,18 +61,23 @@ class RMSNorm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor | None, eps: float, late: bool, weight_offset: float
-    ) -> Tensor:
-        ctx.numbers = (eps, late, weight_offset)
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, form: Form) -> Tensor:
+        ctx.numbers = form
         ctx.save_for_backward(x, weight)
-        return run_forward(x, weight, eps, late, weight_offset)
+        y: Tensor = launches().forward(x, weight, form)
+        return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
-            return _registered_backward(ctx, dy)
-        return _gradients(run_backward, ctx, dy)
+            return _registered_backward(ctx, dy)[:3]
+        x, weight = ctx.saved_tensors
+        x_grad, weight_grad, _ = ctx.needs_input_grad
+        dx, dweight = launches().backward(dy, x, weight, ctx.numbers, x_grad, weight_grad)
+        return dx if x_grad else None, dweight if weight_grad else None, None
+
+
+with_gradient = direct(RMSNorm)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:

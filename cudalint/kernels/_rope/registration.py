@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cudalint.kernels._dispatch import HALF_OR_SINGLE, kernel_runs
-from cudalint.kernels._library import define, differentiate, transformed
+from cudalint.kernels._library import define, differentiate, direct, transformed
 from cudalint.kernels._rope import reference
 from cudalint.kernels._rope.reference import Form
 
@@ -106,6 +106,9 @@ class Rope(torch.autograd.Function):
         if torch.is_grad_enabled():
             return _registered_backward(ctx, dq, dk)
         return _gradients(run_backward, ctx, dq, dk)
+
+
+with_gradient = direct(Rope)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:

@@ -19,7 +19,7 @@ from cudalint.kernels._dispatch import (
     needs_gradient,
 )
 from cudalint.kernels._softmax import reference
-from cudalint.kernels._softmax.registration import Softmax, TransformedSoftmax, run_forward
+from cudalint.kernels._softmax.registration import TransformedSoftmax, run_forward, with_gradient
 
 # Up to here inductor's own softmax, fused with its neighbours, is the better one.
 MOST_COLUMNS_INLINE = 1024
@@ -74,7 +74,7 @@ def _normalized(function: str, x: Tensor, dim: int, dtype: torch.dtype | None, l
 def _route(x: Tensor) -> Callable[..., Any]:
     if must_dispatch(x):
         return TransformedSoftmax.apply if is_transformed() else torch.ops.cudalint.softmax
-    return Softmax.apply if needs_gradient(x) else run_forward
+    return with_gradient if needs_gradient(x) else run_forward
 
 
 def _kernel_takes(x: Tensor, dtype: torch.dtype) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cudalint.kernels._dispatch import HALF_OR_SINGLE, kernel_runs
-from cudalint.kernels._library import define, differentiate
+from cudalint.kernels._library import define, differentiate, direct
 from cudalint.kernels._softmax import reference
 
 
@@ -60,6 +60,9 @@ class Softmax(torch.autograd.Function):
             return _registered_backward(ctx, dy)
         (y,) = ctx.saved_tensors
         return run_backward(dy, y, ctx.dtype, ctx.log), None, None
+
+
+with_gradient = direct(Softmax)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
