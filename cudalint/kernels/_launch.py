@@ -85,6 +85,23 @@ class Launcher:
         self._kernel = kernel
         self._prepared: dict[tuple[object, ...], Prepared] = {}
 
+    def registers(
+        self,
+        tensors: tuple[Tensor, ...],
+        numbers: tuple[Number, ...],
+        constants: tuple[object, ...],
+        warps: int,
+    ) -> int:
+        """Of a thread, as ptxas gives them: the kernel is compiled and loaded, not launched."""
+        with torch.cuda.device(tensors[0].get_device()):
+            compiled = self._kernel.warmup(
+                *tensors, *numbers, *constants, num_warps=warps, grid=(1,)
+            )
+            if hasattr(compiled, "result"):  # compiled by another thread
+                compiled = compiled.result()
+            assert compiled.run is not None  # which loads it
+        return int(compiled.n_regs)
+
     def prepare(
         self,
         grid: int,

@@ -20,9 +20,9 @@ COLUMNS = (64, 4096, 32000, 128256)
 
 def compiled(
     name: str, switches: str, cols: int, dtype: str, arch: int, signature: str = "aligned",
-    levels: int = 1,
+    levels: int = 1, rows: int = launches.MANY_ROWS,
 ) -> Compiled:  # fmt: skip
-    function, constants, warps = _kernel(name, cols, dtype)
+    function, constants, warps = _kernel(name, cols, dtype, rows)
     names = function.arg_names
     types = {n: "*fp32" for n in names if n.endswith("_ptr")}
     types |= {n: f"*{dtype}" for n in ("x_ptr", "dx_ptr") if n in names} | {"target_ptr": "*i64"}
@@ -43,14 +43,15 @@ def compiled(
     )  # fmt: skip
 
 
-def _kernel(name: str, cols: int, dtype: str) -> tuple[Any, dict[str, object], int]:
+def _kernel(name: str, cols: int, dtype: str, rows: int) -> tuple[Any, dict[str, object], int]:
     if name == "reduce":
-        return triton_kernels.reduce, {"MEAN": True, "BLOCK": launches.REDUCE_BLOCK}, 16
+        constants: dict[str, object] = {"MEAN": True, "BLOCK": launches.REDUCE_BLOCK}
+        return triton_kernels.reduce, constants, launches.REDUCE_WARPS
     if name == "backward":
-        rows, width = launches.backward_tile(cols)
-        constants: dict[str, object] = {"REDUCED": True, "BLOCK_ROWS": rows, "BLOCK_COLS": width}
+        height, width = launches.backward_tile(cols)
+        constants = {"REDUCED": True, "BLOCK_ROWS": height, "BLOCK_COLS": width}
         return triton_kernels.backward, constants, launches.TILE_WARPS
-    blocks = launches.forward_blocks(cols)
+    blocks = launches.forward_blocks(cols, rows)
     function = triton_kernels.forward_short if blocks.whole else triton_kernels.forward_long
     constants = {
         "BLOCK_ROWS": blocks.rows, "BLOCK_COLS": blocks.cols, "VECTOR": 16 // SIZE[dtype]
@@ -66,10 +67,11 @@ switches = pytest.mark.parametrize("switches", list(SWITCHES))
 @switches
 @pytest.mark.parametrize("cols", COLUMNS)
 @pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+@pytest.mark.parametrize("rows", [1, launches.MANY_ROWS])
 def test_aligned_rows_move_16_bytes_and_spill_nothing(
-    name: str, switches: str, cols: int, dtype: str
+    name: str, switches: str, cols: int, dtype: str, rows: int
 ) -> None:
-    result = compiled(name, switches, cols, dtype, 90)
+    result = compiled(name, switches, cols, dtype, 90, rows=rows)
     assert_fits(result, 90)
     assert 16 in result.accesses("ld")
     assert name == "forward" or 16 in result.accesses("st")

@@ -29,7 +29,8 @@ def compiled(
     constants = constants | {
         "LEVELS": levels, "KIND": kind, "BLOCK_ROWS": rows, "BLOCK_COLS": width
     }  # fmt: skip
-    return specialised(function, constants, launches.WARPS, dtype, arch, signature, levels)
+    warps = launches.FORWARD_WARPS if name == "forward" else launches.BACKWARD_WARPS
+    return specialised(function, constants, warps, dtype, arch, signature, levels)
 
 
 @kernels

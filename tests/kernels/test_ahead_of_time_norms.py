@@ -67,7 +67,7 @@ def backwards(
         at_once = len(steps(name, cols)) == 1
         dh = there["RESIDUAL"] or gated
         reads = 2 * (not gated) + dh + ("GATE_GRAD" in sums)
-        tile = backward.backward_tile(cols, reads)
+        tile = backward.backward_tile(cols, len(sums))
         stages = backward.stages(tile, reads * SIZE[dtype], SHARED_LIMIT[arch])
         constants = there | {
             "NORM": not gated, "DH": dh, "GATE": there["GATE"] and (gated or at_once),

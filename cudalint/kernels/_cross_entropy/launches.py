@@ -25,15 +25,21 @@ _backwards: dict[tuple[object, ...], Prepared] = {}
 # Rows that one program adds up; torch's own sum takes more.
 MOST_ROWS_REDUCED = 32768
 REDUCE_BLOCK = 4096
+REDUCE_WARPS = 16
 
-TILE = 4096
-TILE_WARPS = 8
+TILE = 2048
+TILE_WARPS = 4
+
+# Rows with which programs of 4 warps fill a GPU.
+MANY_ROWS = 1024
 
 
-def forward_blocks(cols: int) -> Blocks:
+def forward_blocks(cols: int, rows: int) -> Blocks:
     width = next_power_of_two(cols)
     if width <= 2048:
         return narrow(width, 2048, warps=4)
+    if rows >= MANY_ROWS:
+        return Blocks(False, 1, 2048, 4)
     return Blocks(False, 1, 4096, 8) if cols <= 4096 else Blocks(False, 1, 8192, 16)
 
 
@@ -178,7 +184,7 @@ def _prepare_reduction(losses: Tensor, target: Tensor, options: Options) -> Prep
         (losses, target, losses, losses),
         (losses.numel(), *rows.sizes, *rows.strides, options.ignore_index),
         (rows.levels, options.reduction == "mean", REDUCE_BLOCK),
-        16,
+        REDUCE_WARPS,
     )
 
 
@@ -189,7 +195,7 @@ def _prepare_forward(
     if rows is None:
         return None
     count, cols = shape_as_rows(logits)
-    blocks = forward_blocks(cols)
+    blocks = forward_blocks(cols, count)
     return (_forward_short if blocks.whole else _forward_long).prepare(
         -(-count // blocks.rows),
         (logits, target, losses, statistics),

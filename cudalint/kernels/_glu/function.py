@@ -98,14 +98,18 @@ def _glu(function: str, gate: Tensor, up: Tensor, kind: Kind) -> Tensor:
     refuse_unless_broadcastable(function, gate=gate, up=up)
     if torch.compiler.is_compiling() or not registration.kernel_takes(gate, up):
         return reference.glu(gate, up, kind)
-    y: Tensor = _route(gate, up)(gate, up, kind)
+    y: Tensor
+    if must_dispatch(gate, up):
+        y = _dispatched()(gate, up, kind)
+    elif needs_gradient(gate, up):
+        y = registration.with_gradient(gate, up, kind)
+    else:
+        y = registration.launches().forward(gate, up, kind)
     return y
 
 
-def _route(gate: Tensor, up: Tensor) -> Callable[..., Any]:
-    if must_dispatch(gate, up):
-        return registration.TransformedGLU.apply if is_transformed() else torch.ops.cudalint.glu
-    return registration.with_gradient if needs_gradient(gate, up) else registration.run_forward
+def _dispatched() -> Callable[..., Any]:
+    return registration.TransformedGLU.apply if is_transformed() else torch.ops.cudalint.glu
 
 
 def _packed(function: str, x: Tensor, gate_first: bool, kind: Kind) -> Tensor:

@@ -19,7 +19,7 @@ _contiguous_forwards: dict[tuple[object, ...], Prepared] = {}
 _contiguous_backwards: dict[tuple[object, ...], Prepared] = {}
 
 TILE = 2048
-WARPS = 8
+FORWARD_WARPS, BACKWARD_WARPS = 4, 8
 
 
 def tile(cols: int) -> tuple[int, int]:
@@ -111,5 +111,5 @@ def _prepare(
         tensors,
         (count, cols, col_blocks, *rows.sizes, *rows.strides),
         (rows.levels, *switches, block_rows, block_cols),
-        WARPS,
+        FORWARD_WARPS if launcher is _forward else BACKWARD_WARPS,
     )

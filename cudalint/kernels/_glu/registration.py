@@ -18,7 +18,7 @@ from cudalint.kernels._library import define, differentiate, direct, transformed
 
 
 @functools.cache
-def _launches() -> Any:
+def launches() -> Any:
     """The launches, which import Triton; an import statement would cost 1 µs a call."""
     from cudalint.kernels._glu import launches
 
@@ -32,7 +32,7 @@ def kernel_takes(gate: Tensor, up: Tensor) -> bool:
 def run_forward(gate: Tensor, up: Tensor, kind: Kind) -> Tensor:
     if not kernel_takes(gate, up):
         return reference.glu(gate, up, kind).contiguous()
-    y: Tensor = _launches().forward(gate, up, kind)
+    y: Tensor = launches().forward(gate, up, kind)
     return y
 
 
@@ -41,7 +41,7 @@ def run_backward(
 ) -> tuple[Tensor, Tensor]:
     """(dgate, dup), each empty where it is not asked for."""
     if kernel_takes(gate, up):
-        dgate, dup = _launches().backward(dy, gate, up, kind, gate_grad, up_grad)
+        dgate, dup = launches().backward(dy, gate, up, kind, gate_grad, up_grad)
         return dgate, dup
     dgate, dup = reference.glu_backward(dy, gate, up, kind)
     return (
@@ -53,13 +53,13 @@ def run_backward(
 def run_packed(x: Tensor, gate_first: bool, kind: Kind) -> Tensor:
     if not kernel_runs(x):
         return reference.glu_packed(x, gate_first, kind).contiguous()
-    y: Tensor = _launches().forward(*reference.split(x, gate_first), kind)
+    y: Tensor = launches().forward(*reference.split(x, gate_first), kind)
     return y
 
 
 def run_packed_backward(dy: Tensor, x: Tensor, gate_first: bool, kind: Kind) -> Tensor:
     if kernel_runs(x):
-        dx: Tensor = _launches().backward_packed(dy, x, gate_first, kind)
+        dx: Tensor = launches().backward_packed(dy, x, gate_first, kind)
         return dx
     dgate, dup = reference.glu_backward(dy, *reference.split(x, gate_first), kind)
     return torch.cat((dgate, dup) if gate_first else (dup, dgate), dim=-1).contiguous()
@@ -76,7 +76,8 @@ class GLU(torch.autograd.Function):
     def forward(ctx: Any, gate: Tensor, up: Tensor, kind: Kind) -> Tensor:
         ctx.kind = kind
         ctx.save_for_backward(gate, up)
-        return run_forward(gate, up, kind)
+        y: Tensor = launches().forward(gate, up, kind)
+        return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:

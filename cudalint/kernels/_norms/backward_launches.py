@@ -92,30 +92,27 @@ class Plan(NamedTuple):
 _plans: dict[Key, Plan] = {}
 
 
-def backward_tile(cols: int, reads: int) -> Tile:
-    """`reads`: tensors that a row is read of; from three on 8 elements a thread are enough."""
-    if cols <= 1024:
+def backward_tile(cols: int, sums: int) -> Tile:
+    """`sums`: how many gradients are summed over rows; over three would spill beside 16 elements."""
+    if cols <= 512:
         return short_tile(cols, 1024)
     first, rest = pieces(cols)
-    few = first == 8192 or (reads <= 2 and not rest)
-    return Tile(1, first, rest, first // 512 if few else first // 256)
+    warps = first // 512
+    return Tile(1, first, rest, 2 * warps if rest and sums > 3 else warps)
 
 
-def programs_on_a_multiprocessor(tile: Tile, reads: int, norm: bool) -> int:
-    """How many fit by their registers, as ptxas gives them; each takes rows one by one.
+MOST_PROGRAMS = 8
+REGISTERS = 65536
+
+
+def programs_on_a_multiprocessor(tile: Tile, registers: int, tile_bytes: int, room: int) -> int:
+    """How many run at once; each takes rows one by one.
 
     Rows in flight hide each other's exchanges between threads: more programs than fit would wait for
     a second wave, fewer leave the memory idle.
     """
-    threads = 32 * tile.warps
-    few = tile.elements <= 8 * threads
-    if not norm:
-        registers = 64 if few else 80
-    elif reads <= 2:
-        registers = 72 if few else 128
-    else:
-        registers = 112 if reads > 3 else 86 if few else 128
-    return max(min(65536 // (registers * threads), 8), 1)
+    by_registers = REGISTERS // (-(-registers // 8) * 8 * 32 * tile.warps)
+    return max(min(by_registers, room // tile_bytes, MOST_PROGRAMS), 1)
 
 
 def stages(tile: Tile, element_bytes: int, room: int) -> int:
@@ -156,7 +153,7 @@ def _backward_at_once(
         if reading.h.numel() == 0:
             return _zeros(reading.h, likes, h_dtype, needs)
         readable = _readable(reading)
-        division = _division(readable, needs)
+        division = _division(readable, form, needs)
         writing = _writing(division, reading.h, likes, h_dtype, needs)
         plan = _prepare(division, readable, writing, form, needs)
         if all([a is b for a, b in zip(reading.tensors(), readable.tensors(), strict=True)]):
@@ -198,19 +195,32 @@ def _readable(reading: Reading) -> Reading:
     return Reading(dy, None if dh is None else dh.contiguous(), h, o)
 
 
-def _division(r: Reading, needs: Needs) -> Division:
+def _division(r: Reading, form: Form, needs: Needs) -> Division:
     groups, _, _ = modulations_of(r.o)
-    reads = len(_rows_read(r, needs))
-    tile = backward_tile(r.h.shape[-1], reads)
+    tile = backward_tile(r.h.shape[-1], sum(needs[2:]))
     row_blocks = -(-groups.rows // tile.rows)
     weights = needs.weight or needs.bias
     modulations = not groups.per_row and (needs.gate or needs.scale or needs.shift)
     if not weights and not modulations:
         return Division(groups, row_blocks, False, False)
-    each = programs_on_a_multiprocessor(tile, reads, r.dy is not None)
-    share = multiprocessors(r.h.get_device()) * each // groups.number
+    share = _programs_at_once(r, form, needs, tile, groups) // groups.number
     programs = max(min(row_blocks, share), 1)
     return Division(groups, programs, modulations and programs > 1, weights)
+
+
+def _programs_at_once(r: Reading, form: Form, needs: Needs, tile: Tile, groups: Groups) -> int:
+    """On the whole GPU, by the registers of the kernel compiled; 2 in the interpreter."""
+    device = r.h.get_device()
+    if device < 0:
+        return 2
+    part = torch.empty(0, dtype=torch.float32, device=r.h.device)
+    tensors = (*_pointers(r), r.h, r.o.x, *[part] * 5)
+    registers = _backward.registers(
+        tensors, *_arguments(r, form, needs, tile, groups, 2), tile.warps
+    )
+    bytes_ahead = 2 * tile.elements * sum([t.element_size() for t in _rows_read(r, needs)])
+    each = programs_on_a_multiprocessor(tile, registers, bytes_ahead + 2048, shared_memory(device))
+    return multiprocessors(device) * each
 
 
 def _writing(
@@ -253,26 +263,13 @@ def _writing(
 
 def _prepare(division: Division, r: Reading, writing: Writing, form: Form, needs: Needs) -> Plan:
     groups, programs, _, _ = division
-    o, cols = r.o, r.h.shape[-1]
-    rows = rows_of(r.h if r.dy is None else r.dy, r.h, o.x)
-    assert rows is not None
-    _, _, (g_stride, s_stride, _) = modulations_of(o)
-    tile = backward_tile(cols, len(_rows_read(r, needs)))
+    tile = backward_tile(r.h.shape[-1], sum(needs[2:]))
     launch = _backward.prepare(
         groups.number * programs,
         (*_pointers(r), *writing.written),
-        (
-            groups.rows, programs, cols, *rows.sizes, *rows.strides, g_stride, s_stride,
-            *scalars(form, cols),
-        ),
-        (
-            rows.levels, r.dy is not None, form.layer, rounding(form), r.dh is not None,
-            *[t is not None for t in (o.gate, o.weight, o.bias, o.scale)],
-            groups.per_row, *needs, precise(form), _stages(division, r, tile, needs),
-            *tile.constants(groups.rows, cols),
-        ),
+        *_arguments(r, form, needs, tile, groups, programs),
         tile.warps,
-    )  # fmt: skip
+    )
     return Plan(
         division,
         launch,
@@ -281,8 +278,30 @@ def _prepare(division: Division, r: Reading, writing: Writing, form: Form, needs
     )
 
 
-def _stages(division: Division, r: Reading, tile: Tile, needs: Needs) -> int:
-    if not division.modulation_parts and not division.weight_parts:
+def _arguments(
+    r: Reading, form: Form, needs: Needs, tile: Tile, groups: Groups, programs: int
+) -> tuple[tuple[int | float, ...], tuple[object, ...]]:
+    """The kernel's numbers and constants."""
+    o, cols = r.o, r.h.shape[-1]
+    rows = rows_of(r.h if r.dy is None else r.dy, r.h, o.x)
+    assert rows is not None
+    _, _, (g_stride, s_stride, _) = modulations_of(o)
+    numbers = (
+        groups.rows, programs, cols, *rows.sizes, *rows.strides, g_stride, s_stride,
+        *scalars(form, cols),
+    )  # fmt: skip
+    constants = (
+        rows.levels, r.dy is not None, form.layer, rounding(form), r.dh is not None,
+        *[t is not None for t in (o.gate, o.weight, o.bias, o.scale)],
+        groups.per_row, *needs, precise(form), _stages(r, tile, groups, needs),
+        *tile.constants(groups.rows, cols),
+    )  # fmt: skip
+    return numbers, constants
+
+
+def _stages(r: Reading, tile: Tile, groups: Groups, needs: Needs) -> int:
+    """1 where a program has one tile of rows."""
+    if not (needs.weight or needs.bias) and (groups.per_row or not sum(needs[2:])):
         return 1
     size = sum([t.element_size() for t in _rows_read(r, needs)])
     return stages(tile, size, shared_memory(r.h.get_device()))

@@ -59,7 +59,7 @@ def short_tile(cols: int, elements: int) -> Tile:
 def forward_tile(cols: int) -> Tile:
     if cols <= 1024:
         return short_tile(cols, 2048)
-    return Tile(1, *pieces(cols), max(next_power_of_two(cols) // 512, 4))
+    return Tile(1, *pieces(cols), next_power_of_two(cols) // 1024)
 
 
 def forward(o: Operands, form: Form, norm: bool = True) -> tuple[Tensor, Tensor]:

@@ -107,7 +107,7 @@ def _route(q: Tensor, k: Tensor | None, cos: Tensor) -> Callable[..., Any]:
     if must_dispatch(q, k, cos):
         operator = torch.ops.cudalint.apply_rope
         return registration.TransformedRope.apply if is_transformed() else operator
-    return registration.with_gradient if needs_gradient(q, k) else registration.run_forward
+    return registration.with_gradient if needs_gradient(q, k) else registration.launched
 
 
 def _form(

@@ -50,16 +50,30 @@ def run_forward(
     k_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """The second is empty where there is no `k`."""
-    form = Form(interleaved, half_table)
     if kernel_takes(q, cos, q_dtype) and (k is None or kernel_takes(k, cos, k_dtype)):
-        launches = _launches()
-        tables = launches.Tables(cos, sin, form, False)
-        turned: tuple[Tensor, Tensor] = launches.turn(q, k, tables, q_dtype, k_dtype)
-        return turned
+        return launched(q, k, cos, sin, interleaved, half_table, q_dtype, k_dtype)
+    form = Form(interleaved, half_table)
     first = _laid_out_as(q, reference.rope(q, cos, sin, form, q_dtype))
     if k is None:
         return first, q.new_empty(0)
     return first, _laid_out_as(k, reference.rope(k, cos, sin, form, k_dtype))
+
+
+def launched(
+    q: Tensor,
+    k: Tensor | None,
+    cos: Tensor,
+    sin: Tensor,
+    interleaved: bool,
+    half_table: bool,
+    q_dtype: torch.dtype,
+    k_dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """`run_forward` of what the kernel is known to take."""
+    launches = _launches()
+    tables = launches.Tables(cos, sin, Form(interleaved, half_table), False)
+    turned: tuple[Tensor, Tensor] = launches.turn(q, k, tables, q_dtype, k_dtype)
+    return turned
 
 
 def run_backward(
@@ -99,7 +113,7 @@ class Rope(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
         _setup_context(ctx, inputs, None)
-        return run_forward(*inputs)
+        return launched(*inputs)
 
     @staticmethod
     def backward(ctx: Any, dq: Tensor | None, dk: Tensor | None) -> tuple[Tensor | None, ...]:
