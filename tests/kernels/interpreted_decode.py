@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cudalint.kernels._decode import launches, registration
+from cudalint.kernels import KVCache, PagedKVCache
+from cudalint.kernels._decode import append, append_launch, launches, registration
 from cudalint.kernels._decode.launches import Form
 from tests.kernels.inputs import DTYPES, guarded_empty, poisoned_empty
 
@@ -161,3 +162,34 @@ def test_lengths_are_read_when_the_call_runs() -> None:
         n.copy_(torch.tensor(lengths))
         close(launches.attend(q, k, v, None, n, form), fair(q, k, v, n, form))
     assert len(launches._known) == 1
+
+
+@pytest.fixture
+def appends_by_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(append, "put", append_launch.append)
+    monkeypatch.setattr("cudalint.kernels._decode.caches.put", append_launch.append)
+
+
+@pytest.mark.usefixtures("appends_by_kernel")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("heads", "width", "value_width"), [(1, 16, 16), (3, 40, 7), (70, 64, 96)])
+def test_append(heads: int, width: int, value_width: int, dtype: torch.dtype) -> None:
+    whole = KVCache(2, heads, 9, width, value_width=value_width, dtype=dtype)
+    paged = PagedKVCache(2, heads, 8, 4, width, value_width=value_width, dtype=dtype)
+    k = torch.randn(2, 9, heads, width).to(dtype).transpose(1, 2)
+    v = torch.randn(2, heads, 9, value_width + 1).to(dtype)[..., 1:]
+    for cache in (whole, paged):
+        cache.append(k[:, :, :4], v[:, :, :4])
+        cache.lengths.copy_(torch.tensor([4, 2]))
+        cache.append(k[:, :, 4:9], v[:, :, 4:9])
+        assert cache.lengths.tolist() == [9, 7]
+        held = [cache.k, cache.v] if isinstance(cache, KVCache) else in_rows(cache)
+        for ours, new in zip(held, (k, v), strict=True):
+            assert torch.equal(ours[0, :, :9], new[0])
+            assert torch.equal(ours[1, :, :7], torch.cat([new[1, :, :2], new[1, :, 4:]], 1))
+    assert bool((whole.k[1, :, 7:] == 0).all() and (whole.v[1, :, 7:] == 0).all())
+
+
+def in_rows(cache: PagedKVCache) -> list[Tensor]:
+    table = cache.block_table
+    return [t[table.long()].transpose(1, 2).flatten(2, 3) for t in (cache.k_pages, cache.v_pages)]

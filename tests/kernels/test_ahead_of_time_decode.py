@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("triton", reason="no Triton here")
 
-from cudalint.kernels._decode import launches, triton_kernels
+from cudalint.kernels._decode import append_kernel, launches, triton_kernels
 from tests.kernels.ahead_of_time import (
     SHARED_LIMIT,
     SIZE,
@@ -123,3 +123,24 @@ def test_the_second_pass(ones: bool, width: int) -> None:
     )  # fmt: skip
     assert_fits(result, 90)
     assert 16 in result.accesses("ld")
+
+
+@pytest.mark.parametrize("page", [0, 16])
+@pytest.mark.parametrize("signature", ["aligned", "unaligned", "ones"])
+def test_append(page: int, signature: str) -> None:
+    function = append_kernel.append
+    types = {n: "*bf16" for n in function.arg_names if n.endswith("_ptr")}
+    types |= {"table_ptr": "*i32", "lengths_ptr": "*i32"}
+    numbers = [n for n in function.arg_names if n.islower() and n not in types]
+    types |= dict.fromkeys(numbers, "i32")
+    constants: dict[str, object] = {
+        "PAGE": page, "HEADS": 8, "WIDTH": 128, "VALUE_WIDTH": 128, "BLOCK_HEADS": 8,
+        "BLOCK_WIDTH": 128, "BLOCK_VALUE_WIDTH": 128,
+    }  # fmt: skip
+    aligned = [n for n in types if n not in ("tokens", "capacity", "table_step")]
+    result = compile_kernel(
+        function, types, constants, warps=4, divisible=aligned if signature == "aligned" else (),
+        ones=numbers if signature == "ones" else (),
+    )  # fmt: skip
+    assert_fits(result, 90)
+    assert signature != "aligned" or result.accesses("st") == {16}

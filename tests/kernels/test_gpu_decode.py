@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any, NamedTuple
 
 import pytest
@@ -267,6 +269,44 @@ def test_no_call_waits_for_the_device(paged: bool, dtype: torch.dtype) -> None:
         torch.cuda.set_sync_debug_mode("default")
     assert whole.lengths.tolist() == [0 if paged else 500] * B
     assert pool.lengths.tolist() == ([0, 500, 500, 0] if paged else [0] * B)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_append_is_that_of_the_cpu(dtype: torch.dtype) -> None:
+    k = torch.randn(B, 300, HK, 96).to(dtype).transpose(1, 2)
+    v = torch.randn(B, HK, 300, 41).to(dtype)[..., 1:]
+    made: list[list[Tensor]] = []
+    for device in ("cpu", "cuda"):
+        whole = KVCache(B, HK, 300, 96, value_width=40, dtype=dtype, device=device)
+        pool = PagedKVCache(B, HK, 80, 16, 96, value_width=40, dtype=dtype, device=device)
+        for cache in (whole, pool):
+            for first, last in ((0, 250), (250, 251), (251, 300)):
+                cache.append(k[:, :, first:last].to(device), v[:, :, first:last].to(device))
+                if last == 250:
+                    cache.lengths[1] = 100
+        made.append([whole.k, whole.v, whole.lengths, pool.k_pages, pool.v_pages, pool.lengths])
+    for theirs, ours in zip(*made, strict=True):
+        assert torch.equal(ours.cpu(), theirs)
+
+
+def test_a_full_cache_is_an_error_on_the_device() -> None:
+    """In a process of its own: an assertion on the device ends all work there."""
+    program = """
+import torch
+from cudalint.kernels import KVCache
+cache, new = KVCache(1, 1, 4, 16, device="cuda"), torch.ones(1, 1, 3, 16, device="cuda")
+cache.append(new, new)
+torch.cuda.synchronize()
+print("one", flush=True)
+cache.append(new, new)
+torch.cuda.synchronize()
+print("two", flush=True)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert run.returncode and run.stdout.split() == ["one"]
+    assert "more tokens than the cache has room for" in run.stdout + run.stderr
 
 
 @pytest.mark.parametrize("paged", [False, True])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cudalint.kernels._checks import can_be_read
+from cudalint.kernels._decode.append import Room, put
 from cudalint.kernels._decode.checks import refuse_bad_sizes, refuse_bad_tokens
 
 
@@ -49,14 +50,11 @@ class KVCache:
         """Puts T tokens behind those that each row holds: `k` and `v` (batch, heads, T, width).
 
         Raises ValueError for other shapes, dtypes or devices, and on the CPU for more tokens than
-        have room; on a GPU, where no call waits for the lengths, torch's indexing asserts that.
+        have room; on a GPU, where no call waits for the lengths, an assertion on the device does.
         """
-        batch, tokens = _refuse_bad_pair("KVCache.append", k, v, self.k, self.v, self.lengths)
+        tokens = _refuse_bad_pair("KVCache.append", k, v, self.k, self.v, self.lengths)
         _refuse_overflow("KVCache.append", self.lengths, tokens, self.capacity)
-        place = _new_places(self.lengths, tokens)
-        row = torch.arange(batch, device=place.device)[:, None]
-        for cache, new in ((self.k, k), (self.v, v)):
-            cache.transpose(1, 2).index_put_((row, place), new.transpose(1, 2))
+        put(Room(self.k, self.v, self.lengths, None), k, v)
         self.lengths.add_(tokens)
 
     @property
@@ -119,19 +117,15 @@ class PagedKVCache:
         """Puts T tokens behind those that each row holds: `k` and `v` (batch, heads, T, width).
 
         Raises ValueError for other shapes, dtypes or devices, and on the CPU where a row or the
-        pool has too few pages; on a GPU, where no call waits for the lengths, torch's indexing
-        asserts that.
+        pool has too few pages; on a GPU, where no call waits for the lengths, an assertion on the
+        device does.
         """
         name = "PagedKVCache.append"
-        _, tokens = _refuse_bad_pair(name, k, v, self.k_pages, self.v_pages, self.lengths)
+        tokens = _refuse_bad_pair(name, k, v, self.k_pages, self.v_pages, self.lengths)
         room = self.block_table.shape[1] * self.page_size
         _refuse_overflow(name, self.lengths, tokens, room)
         self._take_pages(tokens)
-        place = _new_places(self.lengths, tokens)
-        page = self._table.gather(1, place // self.page_size).long()
-        slot = place % self.page_size
-        for pages, new in ((self.k_pages, k), (self.v_pages, v)):
-            pages.transpose(1, 2).index_put_((page, slot), new.transpose(1, 2))
+        put(Room(self.k_pages, self.v_pages, self.lengths, self.block_table), k, v)
         self.lengths.add_(tokens)
 
     @property
@@ -184,8 +178,8 @@ class PagedKVCache:
 
 def _refuse_bad_pair(
     function: str, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, lengths: Tensor
-) -> tuple[int, int]:
-    """(rows, new tokens)."""
+) -> int:
+    """The number of new tokens."""
     batch = lengths.shape[0]
     refuse_bad_tokens(function, k, "k", k_cache, batch)
     refuse_bad_tokens(function, v, "v", v_cache, batch)
@@ -193,7 +187,7 @@ def _refuse_bad_pair(
         raise ValueError(
             f"{function}: v has {v.shape[2]} tokens; accepted: as many as k, {k.shape[2]}"
         )
-    return batch, k.shape[2]
+    return int(k.shape[2])
 
 
 def _refuse_overflow(function: str, lengths: Tensor, tokens: int, capacity: int) -> None:
@@ -202,8 +196,3 @@ def _refuse_overflow(function: str, lengths: Tensor, tokens: int, capacity: int)
         raise ValueError(
             f"{function}: {tokens} tokens behind {held}; accepted: at most {capacity} in all"
         )
-
-
-def _new_places(lengths: Tensor, tokens: int) -> Tensor:
-    """(rows, tokens): where the new tokens of each row go."""
-    return lengths.long()[:, None] + torch.arange(tokens, device=lengths.device)
