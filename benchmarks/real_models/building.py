@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 import sys
 import types
 import typing
@@ -116,9 +117,20 @@ def configuration(kind: Any) -> Any:
     for name, part in getattr(kind, "sub_configs", {}).items():
         if isinstance(part, type) and hasattr(part, "model_type") and part.model_type:
             given[name] = configuration(part)
-    made = kind(**given)
+    made = _accepted(kind, given)
     made._attn_implementation = "eager"
     return made
+
+
+def _accepted(kind: Any, given: dict[str, Any]) -> Any:
+    """A configuration without what its checks refuse by name: some sizes are lists there."""
+    while True:
+        try:
+            return kind(**given)
+        except Exception as error:
+            refused = re.search(r"field '(\w+)'", str(error))
+            if refused is None or given.pop(refused[1], None) is None:
+                raise
 
 
 def reseed(module: nn.Module) -> None:

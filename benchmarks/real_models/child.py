@@ -1,4 +1,4 @@
-"""`python -m benchmarks.real_models.child FOLDER JOBS OUT`: run modules of a copied package.
+"""`python -m benchmarks.real_models.child FOLDER JOBS OUT DTYPE`: run modules of a copied package.
 
 A job is a module and the functions of it that a fix changed. What runs them is built small, from a
 seed; results, gradients and the names of the functions that ran are kept. The same process runs the
@@ -22,13 +22,14 @@ from torch import nn
 
 from benchmarks.real_models.building import attempts, configuration, reseed, small
 
-LARGE = 5_000_000  # parameters
+LARGE = 40_000_000  # parameters
 
 
-def main(folder: str, jobs: str, out: str) -> None:
+def main(folder: str, jobs: str, out: str, dtype: str) -> None:
     sys.path.insert(0, folder)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    torch.set_default_dtype(getattr(torch, dtype))
     with open(jobs, encoding="utf-8") as file:
         given = json.load(file)
     results = {}
@@ -140,7 +141,12 @@ def _called(made: nn.Module, given: dict[str, Any], module: Any) -> dict[str, An
     made.zero_grad()
     torch.manual_seed(3)
     with _noted(module.__file__) as ran:
-        outputs = list(_tensors(made(**given)))
+        try:
+            outputs = list(_tensors(made(**given)))
+        except BaseException as error:  # transformers' missing dependencies are no Exception
+            if isinstance(error, (Exception, KeyboardInterrupt)):
+                raise
+            raise RuntimeError(repr(error)) from error
     floats = [out for out in outputs if out.is_floating_point() and out.requires_grad]
     if not outputs:
         raise RuntimeError("no tensor comes back")
