@@ -92,15 +92,16 @@ def _prepare(
     block_half = next_power_of_two(half)
     counts = [shape_as_rows(x)[0] for x in (q, other)]
     tiles = (tile(q_rows, counts[0], block_half), tile(k_rows, counts[1], block_half))
+    together = k is not None and of_one_token(*tiles)
     return _turn.prepare(
-        tiles[0].blocks + (0 if k is None else tiles[1].blocks),
+        tiles[0].blocks + (0 if k is None or together else tiles[1].blocks),
         (q, other, cos, sin, q_out, k_out),
         (
             tiles[0].blocks, cos.stride(-1), sin.stride(-1),
             counts[0], *q_rows.sizes, *q_rows.strides, counts[1], *k_rows.sizes, *k_rows.strides,
         ),
         (
-            form.interleaved, form.half_table, backward, k is not None,
+            form.interleaved, form.half_table, backward, k is not None, together,
             max(counts) >= MOST_NARROW, q_rows.levels,
             k_rows.levels, *[t.shared for t in tiles], half, *rests, *[t.rows for t in tiles],
             block_half,
@@ -116,6 +117,11 @@ class Tile(NamedTuple):
     shared: bool
     rows: int
     blocks: int
+
+
+def of_one_token(q: Tile, k: Tile) -> bool:
+    """Whether a program may turn a tile of each: fewer programs, one row of the tables."""
+    return q.shared and k.shared and q.blocks == k.blocks
 
 
 def tile(rows: Rows, count: int, block_half: int) -> Tile:

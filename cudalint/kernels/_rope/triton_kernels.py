@@ -177,6 +177,7 @@ def turn(
     HALF_TABLE: tl.constexpr,
     BACKWARD: tl.constexpr,
     PAIR: tl.constexpr,
+    TOGETHER: tl.constexpr,
     WIDE: tl.constexpr,
     Q_LEVELS: tl.constexpr,
     K_LEVELS: tl.constexpr,
@@ -191,11 +192,15 @@ def turn(
     Q_BLOCK_REST: tl.constexpr,
     K_BLOCK_REST: tl.constexpr,
 ):
-    """The first `q_blocks` programs turn rows of q, the others rows of k."""
+    """The first `q_blocks` programs turn rows of q, the others rows of k; or TOGETHER each both."""
     number = tl.program_id(0)
     is_q = True
-    if PAIR:
+    is_k = TOGETHER
+    k_number = number
+    if PAIR and not TOGETHER:
         is_q = number < q_blocks
+        is_k = number >= q_blocks
+        k_number = number - q_blocks
     if is_q:
         _turn_rows(
             q_ptr, cos_ptr, sin_ptr, q_out_ptr, number, q_rows, q_size1, q_size2,
@@ -203,9 +208,9 @@ def turn(
             cos_step, sin_step, Q_LEVELS, Q_SHARED, INTERLEAVED, HALF_TABLE, BACKWARD, WIDE, HALF, Q_REST,
             Q_BLOCK_ROWS, BLOCK_HALF, Q_BLOCK_REST,
         )  # fmt: skip
-    else:
+    if is_k:
         _turn_rows(
-            k_ptr, cos_ptr, sin_ptr, k_out_ptr, number - q_blocks, k_rows, k_size1, k_size2,
+            k_ptr, cos_ptr, sin_ptr, k_out_ptr, k_number, k_rows, k_size1, k_size2,
             k_xs0, k_xs1, k_xs2, k_cs0, k_cs1, k_cs2, k_ss0, k_ss1, k_ss2, k_ys0, k_ys1, k_ys2,
             cos_step, sin_step, K_LEVELS, K_SHARED, INTERLEAVED, HALF_TABLE, BACKWARD, WIDE, HALF, K_REST,
             K_BLOCK_ROWS, BLOCK_HALF, K_BLOCK_REST,
