@@ -148,10 +148,31 @@ def test_a_call_that_is_known_does_what_the_first_did(layout: str, options: Opti
         loss, statistics, share = launches.loss(logits, target, known)
         fair = launches.rows_forward(logits, target, options)
         assert torch.equal(statistics, fair[1])
-        assert torch.equal(loss, launches.reduced(fair[0], target, options)[0])
+        close(loss, launches.reduced(fair[0], target, options)[0])
         assert loss.data_ptr() not in (statistics.data_ptr(), share.data_ptr())
         dloss = torch.randn_like(loss)
         dx = launches.gradient(dloss, logits, target, statistics, share, known)
         slow = launches.backward(dloss, logits, target, statistics, share, options)
         assert torch.equal(dx, slow)
-    assert (known.forward is None) == (layout == "strided_last")
+    assert (known.single is None) == (options is ALL or layout == "strided_last")
+    assert (known.forward is None) == (options is not ALL or layout == "strided_last")
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_more_rows_than_a_program_takes(reduction: str) -> None:
+    logits, options = torch.randn(70, 40), PLAIN._replace(reduction=reduction)
+    target, known = targets(logits.shape), Known(options)
+    for _ in range(2):
+        close(launches.loss(logits, target, known)[0], reference.cross_entropy(
+            logits, target, None, options
+        ))  # fmt: skip
+    assert known.single is None and known.forward is not None
+    assert (known.reduce is None) == (reduction == "none")
+
+
+def test_no_target_left_is_nan_for_mean_and_0_for_sum() -> None:
+    logits, target = torch.randn(3, 40), torch.full((3,), -100)
+    for reduction, expected in (("mean", float("nan")), ("sum", 0.0)):
+        known = Known(PLAIN._replace(reduction=reduction))
+        loss = launches.loss(logits, target, known)[0]
+        torch.testing.assert_close(loss, torch.tensor(expected), equal_nan=True)

@@ -54,7 +54,8 @@ def _kernel(name: str, cols: int, dtype: str, rows: int) -> tuple[Any, dict[str,
     blocks = launches.forward_blocks(cols, rows)
     function = triton_kernels.forward_short if blocks.whole else triton_kernels.forward_long
     constants = {
-        "BLOCK_ROWS": blocks.rows, "BLOCK_COLS": blocks.cols, "VECTOR": 16 // SIZE[dtype]
+        "BLOCK_ROWS": blocks.rows, "BLOCK_COLS": blocks.cols, "VECTOR": 16 // SIZE[dtype],
+        "REDUCTION": 2 if blocks.whole and rows == 1 else 0,
     }  # fmt: skip
     return function, constants, blocks.warps
 

@@ -109,8 +109,8 @@ def test_results_share_no_memory_with_inputs(name: str) -> None:
 @pytest.mark.parametrize("cols", [1, 33, 760, 4096, 65537])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_nothing_is_written_outside_the_results(name: str, cols: int, dtype: torch.dtype) -> None:
-    if name == "rope" and cols == 1:
-        pytest.skip("there is no pair to turn: the reference runs")
+    if name in ("rope", "cross_entropy") and cols == 1:
+        pytest.skip("there is no pair to turn, and one class has no loss: the reference runs")
     row, (x, w) = ROW_WISE[name], operands(cols, 3, dtype=dtype)
     leaves = [t.requires_grad_() for t in ((x, w) if row.weighted else (x,))]
     with guarded_empty() as guards:

@@ -56,17 +56,25 @@ def loss(logits: Tensor, target: Tensor, known: Known) -> tuple[Tensor, Tensor, 
     the losses, which their owner may write to.
     """
     options = known.options
+    if known.is_new:
+        known.is_new, known.single = False, _prepare_single(logits, target, options)
+    if known.single is not None:
+        statistics = torch.empty((2, *target.shape), dtype=torch.float32, device=logits.device)
+        loss = torch.empty((), dtype=torch.float32, device=logits.device)
+        share = torch.empty_like(loss)
+        known.single(logits, target, loss, statistics, share)
+        return loss, statistics, share
     if known.forward is None:
         losses, statistics = rows_forward(logits, target, options)
         known.forward = _forwards.get((*_layout(logits, target), options))
         if options.reduction == "none":
             return losses, statistics, statistics
-        found = reduced(losses, target, options)
+        loss, share = reduced(losses, target, options)
         known.reduce = _reductions.get(_reduction_key(target, options))
-        return found[0], statistics, found[1]
+        return loss, statistics, share
     losses = torch.empty(target.shape, dtype=torch.float32, device=logits.device)
     statistics = torch.empty((2, *target.shape), dtype=torch.float32, device=logits.device)
-    known.forward(logits, target, losses, statistics)
+    known.forward(logits, target, losses, statistics, statistics)
     if options.reduction == "none":
         return losses, statistics, statistics
     if known.reduce is None:
@@ -107,7 +115,7 @@ def rows_forward(logits: Tensor, target: Tensor, options: Options) -> tuple[Tens
         if prepared is None:
             return rows_forward(logits.contiguous(), target.contiguous(), options)
         remembered(_forwards)[key] = prepared
-    prepared(logits, target, losses, statistics)
+    prepared(logits, target, losses, statistics, statistics)
     return losses, statistics
 
 
@@ -188,8 +196,26 @@ def _prepare_reduction(losses: Tensor, target: Tensor, options: Options) -> Prep
     )
 
 
+def _prepare_single(logits: Tensor, target: Tensor, options: Options) -> Prepared | None:
+    """The launch that makes the loss too; None where rows take more than one program."""
+    rows, cols = shape_as_rows(logits)
+    blocks = forward_blocks(cols, rows)
+    if options.reduction == "none" or dense_last(logits) is not logits:
+        return None
+    if not blocks.whole or not 0 < rows <= blocks.rows:
+        return None
+    single = torch.empty(0, dtype=torch.float32, device=logits.device)
+    reduction = 2 if options.reduction == "mean" else 1
+    return _prepare_forward(logits, target, single, single, options, reduction)
+
+
 def _prepare_forward(
-    logits: Tensor, target: Tensor, losses: Tensor, statistics: Tensor, options: Options
+    logits: Tensor,
+    target: Tensor,
+    losses: Tensor,
+    statistics: Tensor,
+    options: Options,
+    reduction: int = 0,
 ) -> Prepared | None:
     rows = rows_of(logits, target.unsqueeze(-1))
     if rows is None:
@@ -198,11 +224,14 @@ def _prepare_forward(
     blocks = forward_blocks(cols, count)
     return (_forward_short if blocks.whole else _forward_long).prepare(
         -(-count // blocks.rows),
-        (logits, target, losses, statistics),
+        (logits, target, losses, statistics, statistics),
         (count, cols, *rows.sizes, *rows.strides, *_numbers(options)),
-        (rows.levels, *_switches(options), blocks.rows, blocks.cols, 16 // logits.element_size()),
+        (
+            rows.levels, *_switches(options), blocks.rows, blocks.cols,
+            16 // logits.element_size(), reduction,
+        ),
         blocks.warps,
-    )
+    )  # fmt: skip
 
 
 def _prepare_backward(tensors: tuple[Tensor, ...], options: Options) -> Prepared | None:

@@ -22,12 +22,14 @@ Results = tuple[Tensor, Tensor, Tensor]
 class Known:
     """A call's options and, from the first on, its launches; for tensors of one layout."""
 
-    __slots__ = ("backward", "forward", "options", "reduce")
+    __slots__ = ("backward", "forward", "is_new", "options", "reduce", "single")
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.is_new = True
         self.forward: Any = None
         self.reduce: Any = None
+        self.single: Any = None
         self.backward: Any = None
 
 
@@ -43,8 +45,9 @@ def run_forward(logits: Tensor, target: Tensor, *options: Any) -> Results:
     """The loss, the rows' statistics (2, ...), and what a row counts for in the loss."""
     form = Options(*options)
     if kernel_runs(logits):
-        losses, statistics = launches().rows_forward(logits, target, form)
-        loss, share = launches().reduced(losses, target, form)
+        loss, statistics, share = launches().loss(logits, target, Known(form))
+        if form.reduction == "none":  # an operator's results share no memory
+            share = torch.ones((), dtype=torch.float32, device=logits.device)
         return loss, statistics, share
     losses, statistics = reference.rows_forward(logits, target, form)
     share = reference.share_of_each(target, form, losses)

@@ -38,6 +38,7 @@ def forward_short(
     target_ptr,
     losses_ptr,
     statistics_ptr,
+    share_ptr,
     rows,
     cols,
     size1,
@@ -59,8 +60,12 @@ def forward_short(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLS: tl.constexpr,
     VECTOR: tl.constexpr,
+    REDUCTION: tl.constexpr,
 ):
-    """Whole rows in registers."""
+    """Whole rows in registers.
+
+    REDUCTION, where one program has all rows: 1: the loss is their sum, 2: their mean; as `reduce`.
+    """
     PRECISE: tl.constexpr = x_ptr.dtype.element_ty == tl.float32
     row = tl.program_id(0).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     inside = row < rows
@@ -85,7 +90,15 @@ def forward_short(
     loss = _losses(
         log_sum, highest, at_target, mean, valid, label_smoothing, z_loss, SMOOTHED, SQUARED
     )
-    tl.store(losses_ptr + row, tl.where(kept, loss, 0.0), mask=inside)
+    loss = tl.where(kept, loss, 0.0)
+    if REDUCTION == 0:
+        tl.store(losses_ptr + row, loss, mask=inside)
+    else:
+        share = 1.0
+        if REDUCTION == 2:
+            share = 1.0 / tl.sum(kept.to(tl.int32), axis=0).to(tl.float32)
+        tl.store(share_ptr, share)
+        tl.store(losses_ptr, tl.sum(loss, axis=0) * share)
     tl.store(statistics_ptr + row, tl.where(kept, highest, 0.0), mask=inside)
     tl.store(statistics_ptr + rows + row, tl.where(kept, log_sum, 0.0), mask=inside)
 
@@ -96,6 +109,7 @@ def forward_long(
     target_ptr,
     losses_ptr,
     statistics_ptr,
+    share_ptr,
     rows,
     cols,
     size1,
@@ -117,6 +131,7 @@ def forward_long(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLS: tl.constexpr,
     VECTOR: tl.constexpr,
+    REDUCTION: tl.constexpr,
 ):
     """The online form, one row a program; a row that is ignored is not read.
 
