@@ -166,8 +166,8 @@ def test_lengths_are_read_when_the_call_runs() -> None:
 
 @pytest.fixture
 def appends_by_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append, "put", append_launch.append)
     monkeypatch.setattr("cudalint.kernels._decode.caches.put", append_launch.append)
+    monkeypatch.setattr("cudalint.kernels._decode.caches.take_pages", append_launch.take_pages)
 
 
 @pytest.mark.usefixtures("appends_by_kernel")
@@ -193,3 +193,24 @@ def test_append(heads: int, width: int, value_width: int, dtype: torch.dtype) ->
 def in_rows(cache: PagedKVCache) -> list[Tensor]:
     table = cache.block_table
     return [t[table.long()].transpose(1, 2).flatten(2, 3) for t in (cache.k_pages, cache.v_pages)]
+
+
+@pytest.mark.usefixtures("appends_by_kernel")
+def test_pages_are_taken_as_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = PagedKVCache(5, 1, 40, 4, 16, most_pages=12)
+    theirs = PagedKVCache(5, 1, 40, 4, 16, most_pages=12)
+    gone = torch.tensor([False, True, False, True, False])
+    for tokens in (1, 9, 0, 1, 3, "release", 2, 17):
+        for cache in (ours, theirs):
+            if tokens == "release":
+                cache.release(gone)
+                continue
+            new = torch.zeros(5, 1, int(tokens), 16)
+            with monkeypatch.context() as patch:
+                if cache is theirs:
+                    patch.setattr("cudalint.kernels._decode.caches.take_pages", append.take_pages)
+                cache.append(new, new)
+        for a, b in zip(ours.state, theirs.state, strict=True):
+            used = (slice(None), slice(-1)) if a.dim() == 2 else ...
+            assert torch.equal(a[used], b[used])
+        ours.lengths[2] = theirs.lengths[2] = 1

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("triton", reason="no Triton here")
 
-from cudalint.kernels._decode import append_kernel, launches, triton_kernels
+from cudalint.kernels._decode import append, append_kernel, launches, triton_kernels
 from tests.kernels.ahead_of_time import (
     SHARED_LIMIT,
     SIZE,
@@ -144,3 +144,16 @@ def test_append(page: int, signature: str) -> None:
     )  # fmt: skip
     assert_fits(result, 90)
     assert signature != "aligned" or result.accesses("st") == {16}
+
+
+@pytest.mark.parametrize("ones", [False, True])
+def test_taking_pages(ones: bool) -> None:
+    function = append_kernel.take_pages
+    types = {n: "*i64" for n in function.arg_names if n.endswith("_ptr")}
+    types |= {"lengths_ptr": "*i32", "free_ptr": "*i32", "table_ptr": "*i32"}
+    numbers = [n for n in function.arg_names if n.islower() and n not in types]
+    types |= dict.fromkeys(numbers, "i32")
+    result = compile_kernel(
+        function, types, {"PAGE": 16, "BLOCK": append.MOST_ROWS}, warps=1, ones=numbers if ones else ()
+    )
+    assert_fits(result, 90)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from cudalint.kernels._dispatch import kernel_runs, must_dispatch
+from cudalint.kernels._dispatch import TRITON_IS_HERE, kernel_runs, must_dispatch
 
 
 class Room(NamedTuple):
@@ -20,9 +20,27 @@ class Room(NamedTuple):
     table: Tensor | None
 
 
+class Pool(NamedTuple):
+    """Which pages are free and whose the others are: of `free` the first `taken` are given away.
+
+    `table` (B, most pages of a row, and one), `owned` (B,) pages of each row. The table's last column
+    and the last of `free` are where torch's indexing writes what means nothing.
+    """
+
+    lengths: Tensor
+    owned: Tensor
+    taken: Tensor
+    free: Tensor
+    table: Tensor
+
+
+# Rows that one program holds.
+MOST_ROWS = 256
+
+
 @functools.cache
 def _launches() -> Any:
-    """The launch, which imports Triton; an import statement would cost 1 µs a call."""
+    """The launches, which import Triton; an import statement would cost 1 µs a call."""
     from cudalint.kernels._decode import append_launch
 
     return append_launch
@@ -35,6 +53,33 @@ def put(room: Room, k: Tensor, v: Tensor) -> None:
         _index(room, k, v)
     else:
         _launches().append(room, k, v)
+
+
+def take_pages(pool: Pool, tokens: int, size: int) -> None:
+    """Gives each row the pages, of `size` places, that it needs for so many tokens more."""
+    is_here = pool.table.is_cuda and TRITON_IS_HERE and pool.table.shape[0] <= MOST_ROWS
+    if torch.compiler.is_compiling() or not is_here or must_dispatch(*pool):
+        _scatter_pages(pool, tokens, size)
+    else:
+        _launches().take_pages(pool, tokens, size)
+
+
+def _scatter_pages(pool: Pool, tokens: int, size: int) -> None:
+    new = new_pages(pool, tokens, size)
+    nth = torch.arange(-(-tokens // size), device=new.device)
+    real = nth < new[:, None]
+    first = pool.taken + new.cumsum(0) - new
+    source = torch.where(real, first[:, None] + nth, pool.free.shape[0] - 1)
+    column = torch.where(real, pool.owned[:, None] + nth, pool.table.shape[1] - 1)
+    pool.table.scatter_(1, column, pool.free[source])
+    pool.taken.add_(new.sum())
+    pool.owned.add_(new)
+
+
+def new_pages(pool: Pool, tokens: int, size: int) -> Tensor:
+    """How many pages each row needs for so many tokens more."""
+    needed = (pool.lengths.long() + (tokens + size - 1)) // size
+    return (needed - pool.owned).clamp(min=0)
 
 
 def _index(room: Room, k: Tensor, v: Tensor) -> None:

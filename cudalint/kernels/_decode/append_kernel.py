@@ -78,3 +78,43 @@ def append(
         v_cache_ptr + outer * v_outer_step + slot * v_place_step,
         v_head_step, v_cache_head_step, is_there, HEADS, VALUE_WIDTH, BLOCK_HEADS, BLOCK_VALUE_WIDTH,
     )  # fmt: skip
+
+
+@triton.jit(debug=True)
+def take_pages(
+    lengths_ptr,
+    owned_ptr,
+    taken_ptr,
+    free_ptr,
+    table_ptr,
+    rows,
+    tokens,
+    most_new,
+    pages,
+    most_pages,
+    table_step,
+    PAGE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Gives each row the pages that it needs for `tokens` more, in the order of the rows.
+
+    One program of one warp: what it reads is read before it writes there.
+    """
+    row = tl.arange(0, BLOCK)
+    is_row = row < rows
+    length = tl.load(lengths_ptr + row, mask=is_row, other=0).to(tl.int64)
+    owned = tl.load(owned_ptr + row, mask=is_row, other=0)
+    taken = tl.load(taken_ptr)
+    new = tl.maximum((length + tokens + PAGE - 1) // PAGE - owned, 0)
+    new = tl.where(is_row, new, 0)
+    first = taken + tl.cumsum(new, 0) - new
+    total = tl.sum(new, 0)
+    tl.device_assert(taken + total <= pages, "append: more tokens than the pool has pages for")
+    tl.device_assert(owned + new <= most_pages, "append: more tokens than a row may have pages for")
+    table_at = table_ptr + row.to(tl.int64) * table_step
+    for nth in range(most_new):
+        mask = (nth < new) & (first + nth < pages) & (owned + nth < most_pages)
+        page = tl.load(free_ptr + first + nth, mask=mask, other=0)
+        tl.store(table_at + owned + nth, page, mask=mask)
+    tl.store(owned_ptr + row, owned + new, mask=is_row)
+    tl.store(taken_ptr, taken + total)

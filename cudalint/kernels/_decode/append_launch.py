@@ -1,4 +1,4 @@
-"""The launch that appends to a cache on a GPU."""
+"""The launches that append to a cache on a GPU."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from torch import Tensor
 
 from cudalint.kernels._blocks import next_power_of_two, remembered
 from cudalint.kernels._decode import append_kernel
-from cudalint.kernels._decode.append import Room
+from cudalint.kernels._decode.append import Pool, Room
 from cudalint.kernels._launch import Launcher, Prepared
 from cudalint.kernels._rows import dense_last
 
 _append = Launcher(append_kernel.append)
+_take_pages = Launcher(append_kernel.take_pages)
 
 _known: dict[tuple[object, ...], Prepared] = {}
+_takers: dict[tuple[object, ...], Prepared] = {}
 
 TILE = 4096
 
@@ -51,3 +53,22 @@ def _prepare(room: Room, k: Tensor, v: Tensor, table: Tensor) -> Prepared:
         ),
         4,
     )  # fmt: skip
+
+
+def take_pages(pool: Pool, tokens: int, size: int) -> None:
+    """Gives each row the pages, of `size` places, that it needs for so many tokens more."""
+    key = (pool.table.shape, pool.table.stride(), pool.free.shape, tokens, size)
+    prepared = _takers.get(key)
+    if prepared is None:
+        rows, columns = pool.table.shape
+        prepared = remembered(_takers)[key] = _take_pages.prepare(
+            1,
+            (pool.lengths, pool.owned, pool.taken, pool.free, pool.table),
+            (
+                rows, tokens, -(-tokens // size), pool.free.shape[0] - 1, columns - 1,
+                pool.table.stride(0),
+            ),
+            (size, next_power_of_two(rows)),
+            1,
+        )  # fmt: skip
+    prepared(pool.lengths, pool.owned, pool.taken, pool.free, pool.table)

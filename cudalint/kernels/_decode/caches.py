@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cudalint.kernels._checks import can_be_read
-from cudalint.kernels._decode.append import Room, put
+from cudalint.kernels._decode.append import Pool, Room, new_pages, put, take_pages
 from cudalint.kernels._decode.checks import refuse_bad_sizes, refuse_bad_tokens
 
 
@@ -135,23 +135,19 @@ class PagedKVCache:
 
     def _take_pages(self, tokens: int) -> None:
         """Gives each row the pages that it needs for so many tokens more."""
-        size = self.page_size
-        needed = (self.lengths.long() + (tokens + size - 1)) // size
-        new = (needed - self._owned).clamp(min=0)
-        most = -(-tokens // size)
-        if can_be_read(new) and int(self._taken + new.sum()) > self.k_pages.shape[0]:
+        pool = Pool(self.lengths, self._owned, self._taken, self._free, self._table)
+        self._refuse_empty_pool(pool, tokens)
+        take_pages(pool, tokens, self.page_size)
+
+    def _refuse_empty_pool(self, pool: Pool, tokens: int) -> None:
+        if not can_be_read(pool.taken):
+            return
+        new = new_pages(pool, tokens, self.page_size)
+        if int(pool.taken + new.sum()) > self.k_pages.shape[0]:
             raise ValueError(
                 f"PagedKVCache.append: the pool has {self.k_pages.shape[0]} pages, of which "
-                f"{int(self._taken)} are taken; accepted: tokens that need no more than are left"
+                f"{int(pool.taken)} are taken; accepted: tokens that need no more than are left"
             )
-        nth = torch.arange(most, device=new.device)
-        real = nth < new[:, None]
-        first = self._taken + new.cumsum(0) - new
-        source = torch.where(real, first[:, None] + nth, self._free.shape[0] - 1)
-        column = torch.where(real, self._owned[:, None] + nth, self._table.shape[1] - 1)
-        self._table.scatter_(1, column, self._free[source])
-        self._taken.add_(new.sum())
-        self._owned.add_(new)
 
     @torch.no_grad()
     def release(self, rows: Tensor) -> None:
