@@ -154,6 +154,10 @@ def test_taking_pages(ones: bool) -> None:
     numbers = [n for n in function.arg_names if n.islower() and n not in types]
     types |= dict.fromkeys(numbers, "i32")
     result = compile_kernel(
-        function, types, {"PAGE": 16, "BLOCK": append.MOST_ROWS}, warps=1, ones=numbers if ones else ()
+        function,
+        types,
+        {"PAGE": 16, "BLOCK": append.MOST_ROWS},
+        warps=1,
+        ones=numbers if ones else (),
     )
     assert_fits(result, 90)

@@ -38,7 +38,7 @@ def compiled(case: Case) -> Compiled:
     types |= dict.fromkeys(numbers, "i32")
     constants: dict[str, object] = {
         "GROUPED": groups > 1, "PER_BLOCK": max(step // case.group, 1), "ZEROS": True, "LESS": 1.0,
-        "BIAS": True, "WIDE": False, "STAGES": blocks.stages, "BLOCK_M": blocks.rows,
+        "BIAS": True, "EVEN": case.signature == "aligned", "WIDE": False, "STAGES": blocks.stages, "BLOCK_M": blocks.rows,
         "BLOCK_N": blocks.cols, "BLOCK_K": blocks.depth,
     }  # fmt: skip
     constants = {name: value for name, value in constants.items() if name in function.arg_names}

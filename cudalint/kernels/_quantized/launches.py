@@ -55,13 +55,13 @@ def tile(layout: str, rows: int, group_size: int, groups: int, element_bytes: in
     most = group_size & -group_size  # the largest power of two that divides it
     if layout == "int8":
         depth = 128 if groups == 1 else min(most, 128)
-        return Tile(m, 32, min(depth, 64), 4, 3) if is_single else Tile(m, 64, depth, 4, 4)
+        return Tile(m, 32, min(depth, 64), 4, 3) if is_single else Tile(m, 32, depth, 4, 4)
     if layout == "awq":
-        return Tile(m, 32, min(most, 32), 4, 3) if is_single else Tile(m, 32, min(most, 64), 4, 4)
+        return Tile(m, 32, min(most, 32), 4, 3) if is_single else Tile(m, 32, min(most, 64), 4, 3)
     if is_single:
-        return Tile(m, 32, 16, 4, 3)
+        return Tile(m, 64, 16, 8, 3)
     several = groups > 1 and group_size < 128
-    return Tile(16, 64, 16, 4, 4) if several else Tile(m, 128, 16, 4, 4)
+    return Tile(16, 64, 16, 4, 3) if several else Tile(m, 128, 16, 4, 3)
 
 
 def steps(layout: str, blocks: Tile) -> tuple[int, int]:
@@ -116,15 +116,15 @@ def _prepare(operands: tuple[Tensor, ...], weight: Weight, biased: bool, y: Tens
         column_blocks * row_blocks, inputs, step, multiprocessors(x.get_device())
     )
     parts = torch.empty((0,), dtype=torch.float32, device=x.device)
-    wide = x.get_device() < 0 and x.dtype == torch.bfloat16
+    wide = x.get_device() < 0
     launcher = {"int8": _int8, "awq": _awq}.get(layout, _gptq)
     first = launcher.prepare(
         column_blocks * row_blocks * splits,
         (*operands, parts if splits > 1 else y),
         (rows, outputs, inputs, row_blocks, splits, share, x.stride(0), weight.group_size, groups),
         (
-            *switches(weight, groups, step), biased and splits == 1, wide, blocks.stages,
-            *blocks[:3],
+            *switches(weight, groups, step), biased and splits == 1,
+            outputs % cols == inputs % share == 0, wide, blocks.stages, *blocks[:3],
         ),
         blocks.warps,
     )  # fmt: skip

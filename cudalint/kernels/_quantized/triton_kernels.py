@@ -13,16 +13,64 @@ import triton.language as tl
 # 2²³ as float32: its last bits are a whole number's
 _WHOLE = tl.constexpr(0x4B000000)
 
+# Two int32 to their n-th four bits less a zero, as two numbers of 16 bits: 128, or 1024, with the four
+# bits at the end is a number already. %s: the halves to take, the shift, that number, 1, the dtype. The
+# third operand is minus the sum of that number and the zero.
+_UNPACK = """{
+.reg .b32 t, one;
+prmt.b32 t, $1, $2, %s;
+shr.u32 t, t, %d;
+lop3.b32 t, t, 0x000F000F, %s, 0xEA;
+mov.b32 one, %s;
+fma.rn.%s $0, t, one, $3;
+}"""
+_BF16 = ("0x43004300", "0x3F803F80", "bf16x2")
+_FP16 = ("0x64006400", "0x3C003C00", "f16x2")
+
+
+def _unpacking(kind: tuple[str, ...]) -> tl.constexpr:
+    halves = ("0x5410", "0x7632")
+    return tl.constexpr(tuple([_UNPACK % (halves[i // 4], i % 4 * 4, *kind) for i in range(8)]))
+
+
+_UNPACK_BF16 = _unpacking(_BF16)
+_UNPACK_FP16 = _unpacking(_FP16)
+
 
 @triton.jit
-def _nibble(packed, shift):
-    """Four bits of each int32 as 2²³ + value in float32: two operations, no conversion."""
-    return (((packed >> shift) & 15) | _WHOLE).to(tl.float32, bitcast=True)
+def _whole(packed, NTH: tl.constexpr):
+    """The n-th four bits of each int32 as a whole number in float32, without a conversion."""
+    low: tl.constexpr = NTH % 5  # of eight, the first five end below bit 20
+    bits = packed
+    if NTH >= 5:
+        bits = packed >> 20
+    bits = (bits & (15 << 4 * low)) | _WHOLE
+    # 2²³ + 16^low · whole
+    return bits.to(tl.float32, bitcast=True) * 0.0625**low - 8388608.0 * 0.0625**low
+
+
+@triton.jit
+def _less(packed, zero, NTH: tl.constexpr, like, WIDE: tl.constexpr):
+    """The n-th four bits of each int32 less `zero`, a float32 of any shape, in the dtype of `like`."""
+    if WIDE or like.dtype == tl.float32:
+        weight = _whole(packed, NTH) - zero
+    elif like.dtype == tl.bfloat16:
+        zero = tl.zeros(packed.shape, tl.bfloat16) + (-128.0 - zero).to(tl.bfloat16)
+        weight = tl.inline_asm_elementwise(
+            _UNPACK_BF16[NTH], "=r,r,r,r", [packed, zero], dtype=tl.bfloat16, is_pure=True, pack=2
+        )
+    else:
+        zero = tl.zeros(packed.shape, tl.float16) + (-1024.0 - zero).to(tl.float16)
+        weight = tl.inline_asm_elementwise(
+            _UNPACK_FP16[NTH], "=r,r,r,r", [packed, zero], dtype=tl.float16, is_pure=True, pack=2
+        )
+    return weight
 
 
 @triton.jit
 def _product(x, weight, total, WIDE: tl.constexpr):
-    """total + x · weight [BLOCK_M, K] · [K, BLOCK_N]; WIDE is for the interpreter's bfloat16."""
+    """total + x · weight [BLOCK_M, K] · [K, BLOCK_N]; WIDE is for the interpreter, which has no
+    assembly and no right bfloat16."""
     if WIDE:
         x, weight = x.to(tl.float32), weight.to(tl.float32)
     else:
@@ -56,6 +104,7 @@ def int8(
     groups,
     GROUPED: tl.constexpr,
     BIAS: tl.constexpr,
+    EVEN: tl.constexpr,
     WIDE: tl.constexpr,
     STAGES: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -78,8 +127,12 @@ def int8(
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     for start in tl.range(low, high, BLOCK_K, num_stages=STAGES):
         k = (start + tl.arange(0, BLOCK_K))[None, :]
-        x = tl.load(x_at + k, mask=is_row & (k < high), other=0.0)
-        weight = tl.load(weight_at + k, mask=is_output[:, None] & (k < high), other=0)
+        if EVEN:
+            x = tl.load(x_at + k, mask=is_row, other=0.0)
+            weight = tl.load(weight_at + k)
+        else:
+            x = tl.load(x_at + k, mask=is_row & (k < high), other=0.0)
+            weight = tl.load(weight_at + k, mask=is_output[:, None] & (k < high), other=0)
         weight = tl.trans(weight)
         if GROUPED:
             scale = tl.load(scales_at + start // group_size, mask=is_output, other=0.0)
@@ -94,14 +147,10 @@ def int8(
 
 
 @triton.jit
-def _every_eighth(x_at, r, i, inside):
-    return tl.load(x_at + (r[None, :] * 8 + i), mask=inside, other=0.0)
-
-
-@triton.jit
-def _gptq_plane(x, packed, i: tl.constexpr, total, WIDE: tl.constexpr):
-    """Adds the product with the i-th four bits less 8 of each int32."""
-    return _product(x, _nibble(packed, i * 4) - 8388616.0, total, WIDE)
+def _gptq_plane(x, packed, NTH: tl.constexpr, total, WIDE: tl.constexpr):
+    """Adds the product with the I-th four bits less 8 of each int32."""
+    eight = tl.full((1, 1), 8.0, tl.float32)
+    return _product(x, _less(packed, eight, NTH, x, WIDE), total, WIDE)
 
 
 @triton.jit
@@ -125,6 +174,7 @@ def gptq(
     ZEROS: tl.constexpr,
     LESS: tl.constexpr,
     BIAS: tl.constexpr,
+    EVEN: tl.constexpr,
     WIDE: tl.constexpr,
     STAGES: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -134,7 +184,7 @@ def gptq(
     """`share` inputs of a block of outputs; BLOCK_K int32 of an output hold 8 inputs each.
 
     The i-th four bits of all of them are multiplied with every eighth input from the i-th on, so that
-    nothing is put in order. PER_BLOCK groups lie in a block of inputs, or it in one; scales and zeros
+    nothing is put in order. EVEN: blocks fit, nothing is masked but rows. PER_BLOCK groups lie in a block of inputs, or it in one; scales and zeros
     are applied to the sum of a group: Σ x·(q − z) = Σ x·(q − 8) − (z − 8) · Σ x. Then nothing but the
     packed numbers is needed in the order of a tensor core's operand, and they go straight there.
     Zeros are stored less LESS; without ZEROS they are 8.
@@ -153,24 +203,32 @@ def gptq(
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     for start in tl.range(low // 8, high, BLOCK_K, num_stages=STAGES):
         r = start + tl.arange(0, BLOCK_K)
-        mask = (r < high)[:, None] & is_output
-        packed = tl.load(weight_at + r.to(tl.int64)[:, None] * outputs, mask=mask, other=0)
+        k = tl.arange(0, BLOCK_K * 8)
+        packed_at, inputs_at = weight_at + r.to(tl.int64)[:, None] * outputs, x_at + (start * 8 + k)
+        if EVEN:
+            packed = tl.load(packed_at)
+            x = tl.load(inputs_at, mask=is_row, other=0.0)
+        else:
+            packed = tl.load(packed_at, mask=(r < high)[:, None] & is_output, other=0)
+            inside = is_row & (start * 8 + k < high * 8)[None, :]
+            x = tl.load(inputs_at, mask=inside, other=0.0)
         for j in tl.static_range(PER_BLOCK):
-            inside = is_row & (r < high)[None, :]
-            if PER_BLOCK > 1:  # zeros for x outside the group
-                inside = inside & (tl.arange(0, BLOCK_K) // (BLOCK_K // PER_BLOCK) == j)[None, :]
-            # all reads first: what waits for one waits for all
-            x0 = _every_eighth(x_at, r, 0, inside)
-            x1 = _every_eighth(x_at, r, 1, inside)
-            x2 = _every_eighth(x_at, r, 2, inside)
-            x3 = _every_eighth(x_at, r, 3, inside)
-            x4 = _every_eighth(x_at, r, 4, inside)
-            x5 = _every_eighth(x_at, r, 5, inside)
-            x6 = _every_eighth(x_at, r, 6, inside)
-            x7 = _every_eighth(x_at, r, 7, inside)
+            part_x = x
+            if PER_BLOCK > 1:  # zeros for inputs outside the group
+                is_group = k // (BLOCK_K * 8 // PER_BLOCK) == j
+                part_x = tl.where(is_group[None, :], x, 0.0)
+            # every eighth input from the first on, from the second on, …
+            parts = tl.reshape(part_x, (BLOCK_M, BLOCK_K, 2, 2, 2))
+            even, odd = tl.split(parts)
+            x04, x26 = tl.split(even)
+            x15, x37 = tl.split(odd)
+            x0, x4 = tl.split(x04)
+            x2, x6 = tl.split(x26)
+            x1, x5 = tl.split(x15)
+            x3, x7 = tl.split(x37)
             group = tl.zeros((1, 1), tl.int64) + (start * 8 // group_size + j)
-            is_group = is_output & (group < groups)
-            scale = tl.load(scales_ptr + (group * outputs + n[None, :]), mask=is_group, other=0.0)
+            is_there = is_output & (group < groups)
+            scale = tl.load(scales_ptr + (group * outputs + n[None, :]), mask=is_there, other=0.0)
             part = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
             part = _gptq_plane(x0, packed, 0, part, WIDE)
             part = _gptq_plane(x1, packed, 1, part, WIDE)
@@ -182,14 +240,9 @@ def gptq(
             part = _gptq_plane(x7, packed, 7, part, WIDE)
             if ZEROS:
                 zeros_at = zeros_ptr + (group * (outputs // 8) + n[None, :] // 8)
-                bits = tl.load(zeros_at, mask=is_group, other=0)
-                zero = _nibble(bits, n[None, :] % 8 * 4) - (8388616.0 - LESS)
-                sums = (x0.to(tl.float32) + x1.to(tl.float32)) + (
-                    x2.to(tl.float32) + x3.to(tl.float32)
-                )
-                sums += (x4.to(tl.float32) + x5.to(tl.float32)) + (
-                    x6.to(tl.float32) + x7.to(tl.float32)
-                )
+                bits = tl.load(zeros_at, mask=is_there, other=0)
+                zero = ((bits >> n[None, :] % 8 * 4) & 15).to(tl.float32) - (8.0 - LESS)
+                sums = part_x.to(tl.float32)
                 part -= tl.sum(sums, 1)[:, None] * zero
             total += part * scale.to(tl.float32)
     at = (split * rows + m).to(tl.int64)[:, None] * outputs + n[None, :]
@@ -202,12 +255,12 @@ def _awq_plane(
     WIDE: tl.constexpr,
 ):  # fmt: skip
     """Adds the product with every eighth output from J on, which four bits of each int32 hold."""
-    shift: tl.constexpr = J % 2 * 16 + J // 2 * 4
-    zero = 8388608.0 + 8.0
+    NTH: tl.constexpr = J % 2 * 4 + J // 2  # where its four bits stand
+    zero = tl.full((1, 1), 8.0, tl.float32)
     if ZEROS:
-        zero = _nibble(bits, shift)
+        zero = _whole(bits, NTH)
     none = tl.zeros(total.shape, tl.float32)
-    part = _product(x, _nibble(packed, shift) - zero, none, WIDE)
+    part = _product(x, _less(packed, zero, NTH, x, WIDE), none, WIDE)
     scale = tl.load(scales_at + J, mask=mask, other=0.0)
     return total + part * scale.to(tl.float32)
 
@@ -231,6 +284,7 @@ def awq(
     groups,
     ZEROS: tl.constexpr,
     BIAS: tl.constexpr,
+    EVEN: tl.constexpr,
     WIDE: tl.constexpr,
     STAGES: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -255,10 +309,13 @@ def awq(
     t1, t2, t3, t4, t5, t6, t7 = t0, t0, t0, t0, t0, t0, t0
     for start in tl.range(low, high, BLOCK_K, num_stages=STAGES):
         k = start + tl.arange(0, BLOCK_K)
-        x = tl.load(x_at + k[None, :], mask=is_row & (k < high)[None, :], other=0.0)
-        mask = (k < high)[:, None] & is_output
-        at = k.to(tl.int64)[:, None] * (outputs // 8) + c[None, :]
-        packed = tl.load(weight_ptr + at, mask=mask, other=0)
+        at = weight_ptr + (k.to(tl.int64)[:, None] * (outputs // 8) + c[None, :])
+        if EVEN:
+            x = tl.load(x_at + k[None, :], mask=is_row, other=0.0)
+            packed = tl.load(at)
+        else:
+            x = tl.load(x_at + k[None, :], mask=is_row & (k < high)[None, :], other=0.0)
+            packed = tl.load(at, mask=(k < high)[:, None] & is_output, other=0)
         group = tl.zeros((1, 1), tl.int64) + start // group_size
         bits = packed
         if ZEROS:
