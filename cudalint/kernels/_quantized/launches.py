@@ -58,9 +58,9 @@ def tile(layout: str, rows: int, group_size: int, groups: int, element_bytes: in
         return Tile(m, 32, min(depth, 64), 4, 3) if is_single else Tile(m, 32, depth, 4, 4)
     if layout == "awq":
         return Tile(m, 32, min(most, 32), 4, 3) if is_single else Tile(m, 32, min(most, 64), 4, 3)
-    if is_single:
-        return Tile(m, 64, 16, 8, 3)
     several = groups > 1 and group_size < 128
+    if is_single:
+        return Tile(m, 32, 16, 8 if several else 4, 3)
     return Tile(16, 64, 16, 4, 3) if several else Tile(m, 128, 16, 4, 3)
 
 
