@@ -30,7 +30,7 @@ class Bar:
 class Case:
     """One row of the table. `work` is bytes moved at least, or operations where `is_compute`.
 
-    Of `calls` those whose name begins with "ours" are ours, the others peers.
+    Of `calls` "ours" is ours; names with a comma are figures beside; all others are peers.
     """
 
     operation: str

@@ -27,7 +27,7 @@ def compiled(
     assert tile.shared == (heads > 0)
     constants: dict[str, object] = {
         "INTERLEAVED": interleaved, "HALF_TABLE": half_table, "BACKWARD": backward, "PAIR": True,
-        "TOGETHER": launches.of_one_token(tile, tile),
+        "TOGETHER": heads > 0,
         "Q_LEVELS": levels, "K_LEVELS": levels, "HALF": half, "Q_REST": rest, "K_REST": rest,
         "Q_SHARED": tile.shared, "K_SHARED": tile.shared, "Q_BLOCK_ROWS": tile.rows,
         "K_BLOCK_ROWS": tile.rows, "WIDE": wide, "BLOCK_HALF": block_half,

@@ -189,5 +189,7 @@ def _gate(function: str, residual: Tensor, y: Tensor, gate: Tensor) -> tuple[Ten
         gate = modulation(function, "gate", gate, broadcast(residual, y)[1])
     else:
         gate = modulation(function, "gate", gate, y)
+    if residual.dtype == y.dtype == gate.dtype:
+        return gate, y.dtype
     wide = torch.promote_types(residual.dtype, y.dtype)
     return gate, torch.promote_types(wide, gate.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -21,20 +22,24 @@ def add(residual: Tensor, y: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor
     if is_transformed():
         return gated_sum(residual, y, gate, dtype)
     out: Tensor
-    if must_dispatch(*operands):
+    if must_dispatch(residual, y, gate):
         out = torch.ops.cudalint.gated_residual(residual, y, gate, dtype)
-    elif needs_gradient(*operands):
+    elif needs_gradient(residual, y, gate):
         out = with_gradient(residual, y, gate, dtype)
     else:
-        out = run_forward(residual, y, gate, dtype)
+        out = _launch(operands, dtype)
+    return out
+
+
+def _launch(operands: Operands, dtype: torch.dtype) -> Tensor:
+    out: Tensor = launches().forward(operands, _form(dtype), norm=False)[1]
     return out
 
 
 def run_forward(residual: Tensor, y: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor:
     operands = Operands(y, residual, gate)
     if kernel_takes(operands) and dtype != torch.float64:
-        out: Tensor = launches().forward(operands, _form(dtype), norm=False)[1]
-        return out
+        return _launch(operands, dtype)
     return gated_sum(residual, y, gate, dtype).clone(memory_format=torch.contiguous_format)
 
 
@@ -59,6 +64,7 @@ def run_backward(
     return dy, dgate
 
 
+@functools.cache
 def _form(dtype: torch.dtype) -> Form:
     """Nothing is normalized: only the sum's dtype says something."""
     return Form(0.0, 0.0, 0.0, False, True, dtype, dtype, dtype)
@@ -70,7 +76,7 @@ class GatedResidual(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, residual: Tensor, y: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor:
         _setup_context(ctx, (residual, y, gate, dtype), None)
-        return run_forward(residual, y, gate, dtype)
+        return _launch(Operands(y, residual, gate), dtype)
 
     @staticmethod
     def backward(ctx: Any, dh: Tensor) -> tuple[Tensor | None, ...]:

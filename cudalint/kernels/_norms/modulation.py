@@ -12,9 +12,9 @@ def modulation(function: str, name: str, tensor: Tensor, x: Tensor) -> Tensor:
     refuse_unless_floating(function, name, tensor)
     refuse_unless_same_device(function, name, tensor, x)
     view = tensor
-    if tensor.dim() == 1:
+    if tensor.dim() == 1 < x.dim():
         view = tensor.reshape((1,) * (x.dim() - 1) + tuple(tensor.shape))
-    elif tensor.dim() == 2 and x.dim() > 2:
+    elif tensor.dim() == 2 < x.dim():
         view = tensor[(slice(None),) + (None,) * (x.dim() - 2)]
     if not _fits(view, x):
         raise ValueError(

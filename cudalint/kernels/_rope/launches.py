@@ -120,8 +120,8 @@ class Tile(NamedTuple):
 
 
 def of_one_token(q: Tile, k: Tile) -> bool:
-    """Whether a program may turn a tile of each: fewer programs, one row of the tables."""
-    return q.shared and k.shared and q.blocks == k.blocks
+    """Whether a program turns a tile of each: the few heads of k are no work for one of their own."""
+    return q.shared and k.shared and q.blocks == k.blocks and k.rows < q.rows
 
 
 def tile(rows: Rows, count: int, block_half: int) -> Tile:
