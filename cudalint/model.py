@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -49,11 +50,10 @@ class Source:
     @cached_property
     def line_starts(self) -> list[int]:
         r"""Offsets of the first byte of every row; `\n`, `\r\n` and a lone `\r` end a row."""
-        starts, text, at = [0], self.text, 0
+        text = self.text
         if b"\r" not in text:
-            while (at := text.find(b"\n", at) + 1) > 0:
-                starts.append(at)
-            return starts
+            return [0, *accumulate(len(row) + 1 for row in text.split(b"\n")[:-1])]
+        starts, at = [0], 0
         for line in text.splitlines(keepends=True):  # bytes split at \n, \r and \r\n only
             at += len(line)
             starts.append(at)

@@ -143,7 +143,7 @@ DECODES = (
     (
         Rare(
             (b"argmax(", b"multinomial(", b"topk(", b"sample(", b"max("),
-            rb"[._](?:argmax|multinomial|topk|sample|max)\(",
+            rb"(?:\b|_)(?:argmax|multinomial|topk|sample)\(|\.max\(",
         ),
     ),
     (b"cat(", b"hstack("),
