@@ -179,6 +179,10 @@ _KERNELS = (
                 "a mask with gradients at lengths of 64 modulo 128",
                 "any backend but cuDNN, whose backward is wrong there (torch 2.11 to 2.13)",
             ),
+            (
+                "full float32 without the causal mask, compiled or in heads wider than 256",
+                "scores of up to 1 GB are written: cuBLAS is faster than the fused backends",
+            ),
         ),
     ),
     KernelInfo(

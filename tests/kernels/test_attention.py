@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 
 from cudalint.kernels import attention
-from cudalint.kernels._attention import function, native, reference
+from cudalint.kernels._attention import function, native, reference, written
 
 B, H, LQ, LK, D = 2, 4, 9, 13, 16
 
@@ -27,11 +27,13 @@ def operands(
     return normal(B, H, queries, D), normal(B, kv_heads, keys, D), normal(B, kv_heads, keys, D)
 
 
-@pytest.fixture(params=["reference", "native"])
+@pytest.fixture(params=["reference", "native", "written"])
 def both_routes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs a plain case on the native route, and on the reference."""
+    """Runs a plain case on the native route, with its scores written too, and on the reference."""
     if request.param == "reference":
         monkeypatch.setattr(native, "is_native", lambda options: False)
+    if request.param == "written":
+        monkeypatch.setattr(written, "is_faster", lambda q, k, causal: not causal)
 
 
 def lower_right(queries: int, keys: int) -> Tensor:

@@ -24,6 +24,8 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
     found: RepeatedHeads = finding.captures["heads"]
     if found.used:
         return Refusal("the repeated heads are used elsewhere")
+    if _is_single(facts, found):
+        return Refusal("torch has no fused kernel for grouped heads in float32")
     function = found.call.node.child_by_field_name("function")
     assert function is not None  # of a call
     _, need = of_torch(facts, "torch.nn.functional", "scaled_dot_product_attention")
@@ -39,6 +41,25 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
         lambda: _is_quotient(facts, found),
         helpers=True,
     )
+
+
+def _is_single(facts: PythonFacts, found: RepeatedHeads) -> bool:
+    """Whether query, key or value certainly is in float32."""
+    given = found.call.given
+    if any(
+        _is_cast_wide(value) for value in (given.get("query"), found.key.base, found.value.base)
+    ):
+        return True
+    arguments = facts.names.arguments(found.call.node)
+    nodes = (arguments.get(name, at) for at, name in enumerate(("query", "key", "value")))
+    known = [facts.tensors.value(node) for node in nodes if node is not None]
+    return any(value.is_tensor and value.dtype == "float32" for value in known)
+
+
+def _is_cast_wide(value: Value | None) -> bool:
+    while value is not None and value.op in ("permute", "reshape", "contiguous"):
+        value = value.operands[0]
+    return value is not None and value.op == "cast" and value.attrs == ("float32",)
 
 
 def write(plan: Plan) -> Patch:

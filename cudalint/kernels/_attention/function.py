@@ -60,7 +60,9 @@ def attention(
     scores.
     Gradients: to query, key, value, bias and floating masks, and to sinks in the reference.
     Runs: torch's scaled_dot_product_attention for mask, bias, causal, scale, dropout and GQA; the
-    reference for softcap, window, ALiBi, sinks, and bias with dropout. Compiled: the same, inline.
+    reference for softcap, window, ALiBi, sinks, and bias with dropout. Compiled: the same, inline. In
+    full float32 the scores are written, up to 1 GB of them, where cuBLAS is faster than the fused
+    backends: while compiling without the causal mask, and for heads wider than 256.
     Raises ValueError for shapes that do not fit, unequal dtypes or devices, a scale that is a
     tensor (multiply it into query), and options out of range.
 
@@ -73,7 +75,7 @@ def attention(
         and alibi_slopes is None and sinks is None and not isinstance(scale, Tensor)
         and 0.0 <= dropout_p <= 1.0
         and (not is_causal or causal_align == "top-left")
-        and native.is_plain(query, key, value, enable_gqa)
+        and native.is_plain(query, key, value, is_causal, enable_gqa)
     ):  # fmt: skip
         return F.scaled_dot_product_attention(
             query, key, value, None, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cudalint.kernels._attention import masks
+from cudalint.kernels._attention import masks, written
 from cudalint.kernels._attention.reference import Options, repeat_heads
 from cudalint.kernels._dispatch import must_dispatch, needs_gradient
 
@@ -26,7 +26,7 @@ def is_native(options: Options) -> bool:
     )
 
 
-def is_plain(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> bool:
+def is_plain(query: Tensor, key: Tensor, value: Tensor, causal: bool, enable_gqa: bool) -> bool:
     """Whether the operands can go to torch as they are: told by a few cheap comparisons.
 
     A small call takes less time on the GPU than the full checks take on the host.
@@ -37,6 +37,8 @@ def is_plain(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> boo
     if not query.dtype == key.dtype == value.dtype:
         return False
     if query.dtype not in HALVES and (query.dtype != torch.float32 or q[1] != k[1]):
+        return False
+    if query.dtype == torch.float32 and written.is_faster(query, key, causal):
         return False
     if q[0] != k[0] or q[3] != k[3] or not k[2] or query.get_device() != key.get_device():
         return False
@@ -92,6 +94,8 @@ def _added(mask: Tensor, query: Tensor) -> Tensor:
 def _scaled_dot_product(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, options: Options
 ) -> Tensor:
+    if q.shape[1] == k.shape[1] and written.is_faster(q, k, causal):
+        return written.attention(q, k, v, mask, options)
     if mask is not None and mask.requires_grad and not torch.compiler.is_compiling():
         q = _with_gradient(q, k, v)
     avoid_cudnn = mask is not None and _cudnn_is_wrong(q, k, v, mask)

@@ -57,7 +57,7 @@ def add_rms_norm(
     """
     refuse_bad_cast("add_rms_norm", weight, cast, weight_offset)
     wide = _refuse_bad_sum("add_rms_norm", x, residual, weight, None, residual_dtype)
-    if _is_too_long(x, residual_dtype):
+    if _is_apart(x, residual_dtype):
         h = x + residual
         return rms_norm(h, weight, eps, cast=cast, weight_offset=weight_offset), h
     norm_dtype = wide if residual_dtype is None else x.dtype
@@ -95,7 +95,7 @@ def add_layer_norm(
     Gradients: to `x`, `residual`, `weight` and `bias`, from both results; once differentiable on a
     GPU, any order in the reference.
     Runs: Triton up to 8,192 columns; longer rows by `+` and `layer_norm`; the reference under
-    torch.func and for a broadcast sum. Compiled: the reference, inline.
+    torch.func and for a broadcast sum. Compiled: the sum and the norm, inline.
     Raises ValueError for tensors that are not floating, 0-d or on another device, shapes that do
     not broadcast, a `weight` or `bias` of another shape, and a `residual_dtype` that is not
     floating.
@@ -103,7 +103,7 @@ def add_layer_norm(
     The norm of `layer_norm`; the sum before it as in every pre-norm transformer block.
     """
     wide = _refuse_bad_sum("add_layer_norm", x, residual, weight, bias, residual_dtype)
-    if _is_too_long(x, residual_dtype):
+    if _is_apart(x, residual_dtype):
         h = x + residual
         return layer_norm(h, weight, bias, eps), h
     sum_dtype = residual_dtype or wide
@@ -113,9 +113,15 @@ def add_layer_norm(
     return norm(Operands(x, residual, weight=weight, bias=bias), form)
 
 
-def _is_too_long(x: Tensor, residual_dtype: torch.dtype | None) -> bool:
-    """Whether the kernel of the norm alone is what there is: `x + residual` rounds the same."""
-    return x.shape[-1] > MOST_COLUMNS and residual_dtype is None and kernel_runs(x)
+def _is_apart(x: Tensor, residual_dtype: torch.dtype | None) -> bool:
+    """Whether the sum and the norm alone do as well: `x + residual` rounds the same.
+
+    While compiling inductor makes one kernel of both, and knows torch's norms backwards; of rows
+    that are too long the norm alone has a kernel.
+    """
+    if residual_dtype is not None:
+        return False
+    return torch.compiler.is_compiling() or (x.shape[-1] > MOST_COLUMNS and kernel_runs(x))
 
 
 def _refuse_bad_sum(
