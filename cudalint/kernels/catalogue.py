@@ -48,7 +48,7 @@ _FUSED: dict[str, Any] = {
 _TRANSFORMED = ("under torch.func", "the reference: it knows all transforms")
 _EXPANDED = "the reference: the weight is expanded, torch multiplies"
 _QUANTIZED: dict[str, Any] = {
-    "forward": "Triton, for up to 64 rows of x; the reference for more",
+    "forward": "Triton, for up to 64 rows of x; for more the weight is expanded, torch multiplies",
     "backward": "the reference, for x and bias; once differentiable",
     "compiled": "one opaque operator, so that no expanded weight is kept",
     "operators": ("cudalint::quantized_linear", "cudalint::quantized_linear_backward"),
@@ -248,7 +248,10 @@ _KERNELS = (
             ("inside another capture", "fn itself, as a part of that graph"),
         ),
     ),
-    KernelInfo(name="int4_linear", **_QUANTIZED),
+    KernelInfo(
+        name="int4_linear",
+        **_QUANTIZED | {"forward": "Triton, for up to 64 rows of x; the reference for more"},
+    ),
     KernelInfo(name="int8_linear", **_QUANTIZED),
     KernelInfo(
         name="layer_norm",

@@ -94,6 +94,7 @@ def check(
 def few_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shares so small that a short cache makes several."""
     monkeypatch.setattr(launches, "FEWEST", 64)
+    monkeypatch.setattr(launches, "SHORT", 64)
     monkeypatch.setattr(launches, "_known", {})
 
 
@@ -127,6 +128,7 @@ def test_capacities(places: int) -> None:
 def test_one_share_and_most_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     for fewest, programs in ((1000, 8), (1, 100)):
         monkeypatch.setattr(launches, "FEWEST", fewest)
+        monkeypatch.setattr(launches, "SHORT", fewest)
         monkeypatch.setattr(launches, "PROGRAMS", programs)
         launches._known.clear()
         check(Shape(places=200), [200, 90])

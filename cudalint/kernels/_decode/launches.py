@@ -23,11 +23,13 @@ _combine = Launcher(kernels.combine)
 
 _known: dict[tuple[object, ...], Plan] = {}
 
-# Programs wanted for each multiprocessor, and the fewest places of a share.
-PROGRAMS = 4
-FEWEST = 256
+# Programs wanted for each multiprocessor, and the fewest places of a share; where they are as few as
+# SCARCE, shares may be SHORT.
+PROGRAMS, FEWEST = 8, 1024
+SCARCE, SHORT = 2, 256
 MOST_SPLITS = 128
-COMBINE_WARPS = 4
+# Numbers that the second pass holds at once.
+COMBINED, COMBINE_WARPS = 8192, 4
 
 
 class Form(NamedTuple):
@@ -89,8 +91,9 @@ def padded(width: int) -> int:
 
 def splits_of(pairs: int, capacity: int, processors: int) -> int:
     """Into how many shares the places go; how many each is follows from a row's length."""
-    wanted = -(-PROGRAMS * processors // pairs)
-    return max(min(wanted, capacity // FEWEST, MOST_SPLITS), 1)
+    many = min(-(-PROGRAMS * processors // pairs), capacity // FEWEST)
+    some = min(-(-SCARCE * processors // pairs), capacity // SHORT)
+    return max(min(max(many, some), MOST_SPLITS), 1)
 
 
 def attend(
@@ -163,7 +166,7 @@ def _prepare(
         (capacity, kv_heads, splits, sums_at, form.left, lengths.stride(0)),
         (
             queries, tokens, value_width, *shared, blocks.places,
-            min(next_power_of_two(splits), 16), padded(value_width),
+            min(next_power_of_two(splits), COMBINED // padded(value_width)), padded(value_width),
         ),
         COMBINE_WARPS,
     )  # fmt: skip

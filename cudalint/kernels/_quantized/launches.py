@@ -20,7 +20,8 @@ _add_shares = Launcher(kernels.add_shares)
 
 _known: dict[tuple[object, ...], Plan] = {}
 
-# Programs wanted for each multiprocessor, and the fewest blocks of inputs of a share.
+# Programs wanted for each multiprocessor, twice as many for int4, whose programs compute more; and
+# the fewest blocks of inputs of a share.
 PROGRAMS = 4
 FEWEST = 4
 MOST_SPLITS = 16
@@ -57,7 +58,7 @@ def tile(layout: str, rows: int, group_size: int, groups: int, element_bytes: in
         depth = 128 if groups == 1 else min(most, 128)
         return Tile(m, 32, min(depth, 64), 4, 3) if is_single else Tile(m, 32, depth, 4, 4)
     if layout == "awq":
-        return Tile(m, 32, min(most, 32), 4, 3) if is_single else Tile(m, 32, min(most, 64), 4, 3)
+        return Tile(m, 32, min(most, 16), 4, 3) if is_single else Tile(m, 32, min(most, 128), 4, 3)
     several = groups > 1 and group_size < 128
     if is_single:
         return Tile(m, 32, 16, 8 if several else 4, 3)
@@ -70,9 +71,9 @@ def steps(layout: str, blocks: Tile) -> tuple[int, int]:
     return cols, blocks.depth * 8 if layout.startswith("gptq") else blocks.depth
 
 
-def shares(blocks: int, inputs: int, step: int, processors: int) -> tuple[int, int]:
+def shares(blocks: int, inputs: int, step: int, programs: int) -> tuple[int, int]:
     """(how many shares, inputs of each)."""
-    wanted = -(-PROGRAMS * processors // blocks)
+    wanted = -(-programs // blocks)
     splits = max(min(wanted, inputs // (FEWEST * step), MOST_SPLITS), 1)
     share = -(-inputs // (splits * step)) * step
     return -(-inputs // share), share
@@ -112,9 +113,8 @@ def _prepare(operands: tuple[Tensor, ...], weight: Weight, biased: bool, y: Tens
     row_blocks = -(-rows // blocks.rows)
     cols, step = steps(layout, blocks)
     column_blocks = -(-outputs // cols)
-    splits, share = shares(
-        column_blocks * row_blocks, inputs, step, multiprocessors(x.get_device())
-    )
+    programs = multiprocessors(x.get_device()) * PROGRAMS * (1 if layout == "int8" else 2)
+    splits, share = shares(column_blocks * row_blocks, inputs, step, programs)
     parts = torch.empty((0,), dtype=torch.float32, device=x.device)
     wide = x.get_device() < 0
     launcher = {"int8": _int8, "awq": _awq}.get(layout, _gptq)
