@@ -9,7 +9,7 @@ TABLES = {
     "rows": ("operation", "shape", "mode"),
     "host": ("call",),
     "accuracy": ("operation", "dtype", "of"),
-    "failed": ("family",),
+    "failed": ("family", "error"),
 }
 
 Result = dict[str, Any]
@@ -41,6 +41,9 @@ def _joined(
     kept: dict[tuple[str, ...], dict[str, Any]] = {}
     past = 0
     for result in results:
+        again = {name for run in result["runs"] for name in run["seconds"]}
+        if table == "failed":  # what has run again since
+            kept = {key: row for key, row in kept.items() if row["family"] not in again}
         for row in result[table]:
             kept[tuple(row[name] for name in names)] = row | {"run": row["run"] + past}
         past += len(result["runs"])

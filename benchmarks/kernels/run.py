@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ FAMILIES = list(OPERATIONS)
 
 # What a family took on an H200, compilation from cold caches and all: how shares are made.
 SECONDS = {
-    "own_attention": 110, "rms_norm": 55, "adaptive_norm": 52, "softmax": 45, "attention": 30,
+    "own_attention": 130, "rms_norm": 55, "adaptive_norm": 52, "softmax": 45, "attention": 30,
     "add_norm": 30, "layer_norm": 23, "glu": 20, "cross_entropy": 20, "linear_cross_entropy": 20,
 }  # fmt: skip
 USUAL_SECONDS = 12
@@ -46,7 +47,7 @@ def _seconds(family: str) -> int:
 
 
 def measure(families: list[str], file: Path) -> dict[str, Any]:
-    """All tables of `families`. `file` holds what is done, should time run out."""
+    """All tables of `families`. `file` holds each row as soon as it is done, should time run out."""
     torch._inductor.config.compile_threads = 1  # the host is being timed, here and in other shards
     begin = time.perf_counter()
     run = {"command": _command(), "date": _today(), "ceilings": ceilings(), "seconds": {}}
@@ -55,27 +56,37 @@ def measure(families: list[str], file: Path) -> dict[str, Any]:
     print(result["device"], run["ceilings"], f"{time.perf_counter() - begin:.0f} s", flush=True)
     for family in families:
         start = time.perf_counter()
-        try:
-            _add(family, result)
-        except Exception as error:  # the other families are wanted all the same
-            traceback.print_exc()
-            result["failed"].append({"family": family, "error": _line(error), "run": 0})
+        for table, rows in _TABLES.items():
+            try:
+                for row in rows(family):
+                    result[table].append(row)
+                    file.write_text(json.dumps(result, indent=1) + "\n")
+            except Exception as error:  # the other tables are wanted all the same
+                traceback.print_exc()
+                message = f"{table}: {_line(error)}"
+                result["failed"].append({"family": family, "error": message, "run": 0})
         run["seconds"][family] = round(time.perf_counter() - start, 1)
         print(f"== {family}: {run['seconds'][family]} s", flush=True)
         torch._dynamo.reset()
         torch.cuda.empty_cache()
-        file.write_text(json.dumps(result, indent=1) + "\n")
+    file.write_text(json.dumps(result, indent=1) + "\n")
     return result
 
 
-def _add(family: str, result: dict[str, Any]) -> None:
-    result["accuracy"] += accuracy.rows(family, comparisons(family, "cuda"), "cuda")
-    result["host"] += host_rows(family)
+def _timed_rows(family: str) -> Iterator[dict[str, Any]]:
     for case in OPERATIONS[family]():
         start = time.perf_counter()
-        result["rows"].append(row := timed(family, case))
+        row = timed(family, case)
         took = f"{time.perf_counter() - start:.1f} s"
         print(case.operation, case.shape, case.mode, _brief(row), "in", took, flush=True)
+        yield row
+
+
+def _accuracy_rows(family: str) -> Iterator[dict[str, Any]]:
+    return accuracy.rows(family, comparisons(family, "cuda"), "cuda")
+
+
+_TABLES = {"rows": _timed_rows, "host": host_rows, "accuracy": _accuracy_rows}
 
 
 def timed(family: str, case: Case) -> dict[str, Any]:

@@ -80,6 +80,14 @@ def test_results_become_one_in_the_order_of_the_families() -> None:
     assert len(whole["host"]) == 1
 
 
+def test_a_failure_of_what_has_run_again_since_is_gone() -> None:
+    failed = [{"family": f, "error": "rows: RuntimeError: no", "run": 0} for f in ("rope", "glu")]
+    later = result(row("rope", "rope"))
+    later["runs"][0]["seconds"] = {"rope": 20.0}
+    whole = merged([result(failed=failed), later], FAMILIES)
+    assert [failure["family"] for failure in whole["failed"]] == ["glu"]
+
+
 def test_results_of_two_machines_are_refused() -> None:
     with pytest.raises(ValueError, match="torch is 3 in one run and 2 in another"):
         merged([result(), result(torch="3")], FAMILIES)
