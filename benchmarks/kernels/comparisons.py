@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,8 @@ from cudalint.kernels import (
     geglu_packed,
     linear_cross_entropy,
     log_softmax,
+    quantize_int4,
+    quantize_int8,
     rope,
     softmax,
     swiglu,
@@ -34,6 +36,8 @@ from cudalint.kernels._cross_entropy import reference as cross_entropy_reference
 from cudalint.kernels._cross_entropy.reference import Options as Losses
 from cudalint.kernels._glu import reference as glu_reference
 from cudalint.kernels._linear_cross_entropy import reference as linear_reference
+from cudalint.kernels._quantized import registration as quantized
+from cudalint.kernels._quantized.reference import Weight, expanded
 from cudalint.kernels._rope import reference as rope_reference
 from cudalint.kernels._rope.reference import Form
 from cudalint.kernels._softmax import reference as softmax_reference
@@ -184,6 +188,28 @@ def _decodings(device: str) -> Comparisons:
     }  # fmt: skip
 
 
+def _quantized(device: str) -> Comparisons:
+    weight = torch.randn(512, 1024, device=device)
+    int8 = Weight(*quantize_int8(weight), None, None, 1024, "int8")
+    found: Comparisons = {}
+    layouts: tuple[Literal["gptq", "awq"], ...] = ("gptq", "awq")
+    for w in (int8, *[Weight(*quantize_int4(weight, layout=n), None, 128, n) for n in layouts]):
+        plain = partial(_expanded_product, weight=w)
+        name = "int8_linear" if w is int8 else f"int4_linear, {w.layout}"
+        found[f"{name} 8×1024, 512 outputs"] = Comparison(
+            partial(_packed_product, weight=w), plain, plain, [(8, 1024)], forward_only=True
+        )
+    return found
+
+
+def _packed_product(x: Tensor, *, weight: Weight) -> Tensor:
+    return quantized.run_forward(x, None, *weight)
+
+
+def _expanded_product(x: Tensor, *, weight: Weight) -> Tensor:
+    return x @ expanded(weight, x.dtype).T
+
+
 _FAMILIES: dict[str, Callable[[str], Comparisons]] = {
     "rms_norm": rms_norms,
     "layer_norm": layer_norms,
@@ -197,4 +223,5 @@ _FAMILIES: dict[str, Callable[[str], Comparisons]] = {
     "rope": _ropes,
     "cross_entropy": _losses,
     "linear_cross_entropy": _linear_losses,
+    "quantized_linear": _quantized,
 }
