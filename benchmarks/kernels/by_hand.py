@@ -38,6 +38,36 @@ def attention(query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Ten
     return torch.softmax(scores, dim=-1) @ value
 
 
+def scored_attention(
+    query: Tensor, key: Tensor, value: Tensor, *, window: int | None = None,
+    is_causal: bool = False, softcap: float | None = None, alibi_slopes: Tensor | None = None,
+    sinks: Tensor | None = None, bias: Tensor | None = None, dropout_p: float = 0.0,
+) -> Tensor:  # fmt: skip
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    if bias is not None:
+        scores = scores + bias
+    place = torch.arange(scores.shape[-1], device=query.device)
+    ahead = place - place[:, None]
+    if alibi_slopes is not None:
+        scores = scores + (alibi_slopes[:, None, None] * ahead).to(scores.dtype)
+    if is_causal or window is not None:
+        hidden = ahead > 0 if window is None else (ahead > 0) | (ahead <= -window)
+        scores = scores.masked_fill(hidden, -torch.inf)
+    if sinks is not None:
+        column = sinks[None, :, None, None].expand(*scores.shape[:-1], 1).to(scores.dtype)
+        scores = torch.cat([scores, column], dim=-1)
+    weights = torch.softmax(scores, dim=-1)
+    if sinks is not None:
+        weights = weights[..., :-1]
+    if dropout_p:
+        weights = F.dropout(weights, dropout_p)
+    return weights @ value
+
+
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     return F.silu(gate) * up
 

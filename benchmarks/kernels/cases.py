@@ -17,6 +17,7 @@ from benchmarks.kernels.decoding import decodings, packed_attentions
 from benchmarks.kernels.elementwise import glus, ropes
 from benchmarks.kernels.losses import cross_entropies, linear_cross_entropies
 from benchmarks.kernels.norms import adaptive_norms, add_norms, layer_norms
+from benchmarks.kernels.own_attention import own_attentions
 from benchmarks.kernels.quantized import quantized_linears
 from cudalint.kernels import attention, rms_norm, softmax
 
@@ -119,6 +120,7 @@ OPERATIONS: dict[str, Callable[[], Iterator[Case]]] = {
     "adaptive_norm": adaptive_norms,
     "softmax": _softmaxes,
     "attention": _attentions,
+    "own_attention": own_attentions,
     "attention_varlen": packed_attentions,
     "decode": decodings,
     "glu": glus,

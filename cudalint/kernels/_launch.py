@@ -27,13 +27,15 @@ _current_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
 class Prepared:
     """One launch of one kernel, all but its tensors known."""
 
-    __slots__ = ("_arguments", "_grid", "_kernel", "_knobs", "_variants", "_warps")
+    __slots__ = ("_arguments", "_grid", "_kernel", "_knobs", "_options", "_variants")
 
-    def __init__(self, kernel: Any, grid: int, arguments: tuple[object, ...], warps: int) -> None:
+    def __init__(
+        self, kernel: Any, grid: int, arguments: tuple[object, ...], warps: int, stages: int | None
+    ) -> None:
         self._kernel = kernel
         self._grid = grid
         self._arguments = arguments
-        self._warps = warps
+        self._options = {"num_warps": warps} | ({} if stages is None else {"num_stages": stages})
         self._knobs: Any = None
         self._variants: dict[object, tuple[Any, Any, Any]] = {}
 
@@ -68,7 +70,7 @@ class Prepared:
         from triton import knobs  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
         self._knobs = knobs.runtime
-        compiled = self._kernel[(self._grid,)](*tensors, *self._arguments, num_warps=self._warps)
+        compiled = self._kernel[(self._grid,)](*tensors, *self._arguments, **self._options)
         if hasattr(compiled, "result"):  # compiled by another thread
             compiled = compiled.result()
         self._variants[key] = (compiled.run, compiled.function, compiled.packed_metadata)
@@ -109,13 +111,17 @@ class Launcher:
         numbers: tuple[Number, ...],
         constants: tuple[object, ...],
         warps: int,
+        stages: int | None = None,
     ) -> Prepared:
-        """A launch for tensors of the dtypes of `tensors`, with these numbers and constants."""
-        key = (grid, warps, numbers, constants, tuple([t.dtype for t in tensors]))
+        """A launch for tensors of the dtypes of `tensors`, with these numbers and constants.
+
+        `stages` loads of a loop are under way at once; Triton's own choice by default.
+        """
+        key = (grid, warps, stages, numbers, constants, tuple([t.dtype for t in tensors]))
         prepared = self._prepared.get(key)
         if prepared is None:
             if len(self._prepared) >= MOST_REMEMBERED:
                 self._prepared.clear()
-            prepared = Prepared(self._kernel, grid, (*numbers, *constants), warps)
+            prepared = Prepared(self._kernel, grid, (*numbers, *constants), warps, stages)
             self._prepared[key] = prepared
         return prepared

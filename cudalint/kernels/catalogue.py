@@ -112,7 +112,7 @@ def _after_sum(name: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-_NO_KERNEL_YET = "the reference: torch's attention has no such option, ours no kernel yet"
+_OWN_ATTENTION = "the own kernel of `attention`: torch's has no such option"
 
 _FORWARD_ONLY: dict[str, Any] = {
     "backward": "none: forward only",
@@ -160,16 +160,23 @@ _KERNELS = (
     KernelInfo(name="apply_rope", **_ROPE),
     KernelInfo(
         name="attention",
-        forward="torch.nn.functional.scaled_dot_product_attention",
-        backward="torch's own",
-        compiled="the same, inline",
-        operators=(),
+        forward="torch.nn.functional.scaled_dot_product_attention; Triton for softcap, window, "
+        "alibi_slopes, sinks, and bias with dropout_p",
+        backward="torch's own; Triton, once differentiable, without atomics",
+        compiled="torch's own inline; the Triton kernel as one opaque operator",
+        operators=("cudalint::attention", "cudalint::attention_backward"),
         fallbacks=(
-            ("softcap", _NO_KERNEL_YET),
-            ("window", _NO_KERNEL_YET),
-            ("alibi_slopes", _NO_KERNEL_YET),
-            ("sinks", _NO_KERNEL_YET),
-            ("bias with dropout_p", _NO_KERNEL_YET),
+            (
+                "softcap, window, alibi_slopes, sinks, bias with dropout_p in float64",
+                _NO_FLOAT64[1],
+            ),
+            ("the same before Ampere", "the reference: products would have no tensor cores"),
+            ("the same with heads wider than 256", "the reference: tiles would fill the registers"),
+            ("alibi_slopes that require a gradient", "the reference: the kernel has none for them"),
+            (
+                "bias, and attn_mask that requires a gradient, in the own kernel",
+                "the reference: the kernel has one gradient of what is added to the scores",
+            ),
             (
                 "enable_gqa in float32, with a mask before Hopper, or with a mask to differentiate",
                 "key and value are repeated: no fused backend takes the case, and MATH would write "
@@ -222,8 +229,8 @@ _KERNELS = (
         **_DECODE,
         fallbacks=(
             *_NO_DECODE,
-            ("softcap, without lengths", _NO_KERNEL_YET),
-            ("window, without lengths", _NO_KERNEL_YET),
+            ("softcap, without lengths", _OWN_ATTENTION),
+            ("window, without lengths", _OWN_ATTENTION),
         ),
     ),
     KernelInfo(

@@ -38,7 +38,9 @@ class Compiled:
         return widths
 
 
-def compile_kernel(kernel, types, constants, *, warps, arch=90, divisible=(), ones=()):
+def compile_kernel(
+    kernel, types, constants, *, warps, arch=90, divisible=(), ones=(), stages=None
+):  # fmt: skip
     """Compiles `kernel` as its launcher would.
 
     `types` names each run-time parameter's type; parameters in `divisible` are known to be
@@ -54,7 +56,8 @@ def compile_kernel(kernel, types, constants, *, warps, arch=90, divisible=(), on
     }
     source = ASTSource(kernel, signature, constexprs, attributes)
     target = GPUTarget("cuda", arch, 32)
-    result = triton.compile(source, target=target, options={"num_warps": warps})
+    options = {"num_warps": warps} | ({} if stages is None else {"num_stages": stages})
+    result = triton.compile(source, target=target, options=options)
     return _read(result)
 
 

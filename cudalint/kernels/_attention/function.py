@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from cudalint.kernels._attention import native, reference
+from cudalint.kernels._attention import native, reference, route
 from cudalint.kernels._attention.checks import refuse_bad_arguments
 from cudalint.kernels._attention.masks import Window
 from cudalint.kernels._attention.reference import Options
@@ -56,11 +56,12 @@ def attention(
     result (..., H, Lq, E). (B, T, H, D) code passes ``.transpose(1, 2)`` views.
     Dtypes: float32, float16, bfloat16, float64, one for all three; masks of any floating dtype. The
     result has query's dtype, and autocast's where autocast is on.
-    Moves: query, key, value and the result once on the native route; the reference writes the
-    scores.
-    Gradients: to query, key, value, bias and floating masks, and to sinks in the reference.
-    Runs: torch's scaled_dot_product_attention for mask, bias, causal, scale, dropout and GQA; the
-    reference for softcap, window, ALiBi, sinks, and bias with dropout. Compiled: the same, inline. In
+    Moves: query, key, value and the result once; only the reference writes the scores.
+    Gradients: to query, key, value, bias, floating masks and sinks, once differentiable in the own
+    kernel; to alibi_slopes, and any order, in the reference.
+    Runs: torch's scaled_dot_product_attention for mask, bias, causal, scale, dropout and GQA; the own
+    kernel for softcap, window, ALiBi, sinks, and bias with dropout, on CUDA devices from sm_80 on,
+    for widths of at most 256. Compiled: the same, torch's inline, the own kernel as one operator. In
     full float32 the scores are written, up to 1 GB of them, where cuBLAS is faster than the fused
     backends: while compiling without the causal mask, and for heads wider than 256.
     Raises ValueError for shapes that do not fit, unequal dtypes or devices, a scale that is a
@@ -88,4 +89,6 @@ def attention(
     refuse_bad_arguments(query, key, value, options)
     if native.is_native(options) and key.shape[-2]:
         return native.attention(query, key, value, options)
+    if route.kernel_takes(query, key, value, options):
+        return route.attention(query, key, value, options)
     return reference.attention(query, key, value, options)

@@ -50,8 +50,8 @@ def is_plain(query: Tensor, key: Tensor, value: Tensor, causal: bool, enable_gqa
 def attention(query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
     mask, causal = _mask(query, key, options)
     if mask is not None and query.dim() > 4:
-        mask = _mask_four_dimensional(mask, query)
-    q, k, v = (_four_dimensional(_dense_last(t)) for t in (query, key, value))
+        mask = mask_four_dimensional(mask, query)
+    q, k, v = (four_dimensional(_dense_last(t)) for t in (query, key, value))
     out = _scaled_dot_product(q, k, v, mask, causal, options)
     return out if query.dim() == 4 else out.reshape(*query.shape[:-1], value.shape[-1])
 
@@ -152,7 +152,7 @@ def _dense_last(t: Tensor) -> Tensor:
     return t if t.stride(-1) == 1 or t.shape[-1] == 1 else t.contiguous()
 
 
-def _four_dimensional(t: Tensor) -> Tensor:
+def four_dimensional(t: Tensor) -> Tensor:
     """The fused backends take (batch, heads, length, width) and nothing else."""
     if t.dim() == 4:
         return t
@@ -161,7 +161,7 @@ def _four_dimensional(t: Tensor) -> Tensor:
     return t.reshape(-1, *t.shape[-3:])
 
 
-def _mask_four_dimensional(mask: Tensor, query: Tensor) -> Tensor:
+def mask_four_dimensional(mask: Tensor, query: Tensor) -> Tensor:
     """The leading dimensions of a mask that has them, merged as those of `query` are."""
     if mask.dim() < 4:
         return mask

@@ -32,10 +32,10 @@ def attention(query: Tensor, key: Tensor, value: Tensor, options: Options) -> Te
         q, k, v = query.to(wide), key.to(wide), value.to(wide)
         if options.enable_gqa:
             k, v = repeat_heads(k, q), repeat_heads(v, q)
-        weights = _weights(_scores(q, k, options), options.sinks)
+        p, _, _ = weights(scores(q, k, options), options.sinks)
         if options.dropout_p:
-            weights = torch.dropout(weights, options.dropout_p, train=True)
-        return (weights @ v).to(query.dtype)
+            p = torch.dropout(p, options.dropout_p, train=True)
+        return (p @ v).to(query.dtype)
 
 
 def repeat_heads(kv: Tensor, query: Tensor) -> Tensor:
@@ -43,9 +43,13 @@ def repeat_heads(kv: Tensor, query: Tensor) -> Tensor:
     return kv.repeat_interleave(query.shape[-3] // kv.shape[-3], dim=-3)
 
 
-def _scores(q: Tensor, k: Tensor, options: Options) -> Tensor:
-    scale = q.shape[-1] ** -0.5 if options.scale is None else options.scale
-    scores = q @ k.mT * scale
+def scale_of(q: Tensor, options: Options) -> float:
+    return float(q.shape[-1] ** -0.5) if options.scale is None else options.scale
+
+
+def scores(q: Tensor, k: Tensor, options: Options) -> Tensor:
+    """Of q with as many key heads as query heads, −inf where a key is hidden."""
+    scores = q @ k.mT * scale_of(q, options)
     if options.softcap is not None:
         scores = options.softcap * torch.tanh(scores / options.softcap)
     if options.bias is not None:
@@ -67,10 +71,13 @@ def _scores(q: Tensor, k: Tensor, options: Options) -> Tensor:
     return scores
 
 
-def _weights(scores: Tensor, sinks: Tensor | None) -> Tensor:
-    """Softmax with the sinks in the denominator; 0, with zero gradients, where nothing is seen."""
+def weights(scores: Tensor, sinks: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Softmax with the sinks in the denominator; 0, with zero gradients, where nothing is seen.
+
+    Beside it the highest score of each row, and the sum of exponentials under that.
+    """
     if scores.shape[-1] == 0:
-        return scores
+        return scores, scores, scores
     highest = scores.detach().amax(-1, keepdim=True)
     if sinks is not None:
         sinks = sinks.to(scores.dtype)[..., None, None]
@@ -80,4 +87,4 @@ def _weights(scores: Tensor, sinks: Tensor | None) -> Tensor:
     total = e.sum(-1, keepdim=True)
     if sinks is not None:
         total = total + torch.exp(sinks - highest)
-    return e / total.masked_fill(total == 0.0, 1.0)
+    return e / total.masked_fill(total == 0.0, 1.0), highest, total

@@ -1,0 +1,84 @@
+"""Attention compiled for GPUs that are not here: no spills, shared memory within the limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("triton", reason="no Triton here")
+
+from cudalint.kernels._attention import backward_kernels, bias_kernel, forward_kernel
+from cudalint.kernels._attention.blocks import Blocks, blocks_of
+from cudalint.kernels._blocks import next_power_of_two
+from tests.kernels.ahead_of_time import SIZE, Compiled, assert_fits, compile_kernel
+
+KERNELS: dict[str, Any] = {
+    "forward": forward_kernel.forward,
+    "keys": backward_kernels.keys_backward,
+    "queries": backward_kernels.queries_backward,
+    "bias": bias_kernel.bias_backward,
+}
+NAMES = ("SOFTCAP", "BIAS", "MASK", "ALIBI", "SINKS", "DROPOUT", "LEFT", "RIGHT")
+# What people use, and everything at once.
+FEATURES = {
+    "window": {"LEFT": True, "RIGHT": True},
+    "softcap": {"SOFTCAP": True, "RIGHT": True},
+    "alibi": {"ALIBI": True, "RIGHT": True},
+    "sinks": {"SINKS": True, "LEFT": True, "RIGHT": True},
+    "bias": {"BIAS": True, "DROPOUT": True},
+    "mask": {"MASK": 2, "SOFTCAP": True},
+    "all": dict.fromkeys(NAMES, True) | {"MASK": 1},
+}
+FLOATS = ("scale", "softcap", "kept_scale", "dscale")
+FLOAT32 = ("lse_ptr", "delta_ptr", "slopes_ptr", "sinks_ptr")
+
+
+def compiled(
+    kernel: str, features: str, width: int, dtype: str = "bf16", arch: int = 90,
+    signature: str = "aligned", blocks: Blocks | None = None,
+) -> Compiled:  # fmt: skip
+    function = KERNELS[kernel]
+    names = function.arg_names
+    tile = blocks or blocks_of(
+        arch // 10,
+        kernel,
+        width,
+        SIZE[dtype],
+        4096,
+        bool({"BIAS", "MASK"} & set(FEATURES[features])),
+    )
+    types = {n: f"*{dtype}" for n in names if n.endswith("_ptr")}
+    types |= {n: "*fp32" for n in FLOAT32 if n in names} | {"mask_ptr": f"*{dtype}"}
+    types |= {"seed_ptr": "*i64"} | {n: "fp32" for n in FLOATS if n in names}
+    numbers = [n for n in names if n not in types and n.islower()]
+    types |= dict.fromkeys(numbers, "i32")
+    constants = dict.fromkeys(NAMES, False) | {"MASK": 0} | FEATURES[features]
+    if constants["MASK"] == 2:
+        types["mask_ptr"] = "*i1"
+    rounded = max(next_power_of_two(width), 16)
+    constants |= {
+        "WIDTH": width, "V_WIDTH": width, "PRECISE": dtype == "fp32", "PRECISION": "ieee",
+        "WIDEN": False, "ROWS": True, "COLS": True, "BLOCK_I": tile.i, "BLOCK_J": tile.j,
+        "BLOCK_D": rounded, "BLOCK_E": rounded,
+    }  # fmt: skip
+    steps = [n for n in numbers if n.endswith(("_i", "_j", "_h", "_b")) and not n.endswith("_j")]
+    divisible = [n for n in types if n.endswith("_ptr")] + steps + ["k_j", "v_j", "queries", "keys"]
+    last = [n for n in ("bias_j", "mask_j", "dbias_j", "slopes_h") if n in names]
+    return compile_kernel(
+        function,
+        {n: kind for n, kind in types.items() if n in names},
+        {n: value for n, value in constants.items() if n in names},
+        warps=tile.warps,
+        arch=arch,
+        divisible=[n for n in divisible if n in names] if signature == "aligned" else (),
+        ones=numbers if signature == "ones" else last,
+        stages=tile.stages,
+    )
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("features", FEATURES)
+@pytest.mark.parametrize("width", [64, 128, 256])
+def test_features(kernel: str, features: str, width: int) -> None:
+    assert_fits(compiled(kernel, features, width), 90)
