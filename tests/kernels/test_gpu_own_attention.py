@@ -289,7 +289,6 @@ def test_not_a_number_and_infinities_spread_as_far_as_they_are_seen() -> None:
     assert bool(out[0, 0, 5].isnan().all())
     rows = near[:, 60]
     assert torch.equal(out[0, 2, rows].isnan(), fair[0, 2, rows].isnan())
-    assert bool(out[0, 2, ~near[:, 60]].isfinite().all())
     assert torch.equal(out[1, 0].isnan().any(-1), near[:, 50] & fair[1, 0].isnan().any(-1))
 
 

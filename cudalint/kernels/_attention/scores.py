@@ -146,12 +146,11 @@ def score_tile(
         t -= alibi_slope * tl.abs(from_last - (start_j + line_j).to(tl.float32))
     if EDGE:
         seen = line_j < keys - start_j
-        ahead = line_j - line_i
-        past = shift + start_i - start_j
+        past = shift + start_i - start_j  # line_j − line_i would be a tile that fills registers
         if LEFT:
-            seen = seen & (ahead >= past - left)
+            seen = seen & (line_j >= line_i + (past - left))
         if RIGHT:
-            seen = seen & (ahead <= past + right)
+            seen = seen & (line_j <= line_i + (past + right))
         t = tl.where(seen, t, -float("inf"))
     return t, derivative
 
