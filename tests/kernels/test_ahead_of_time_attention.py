@@ -9,13 +9,14 @@ import pytest
 pytest.importorskip("triton", reason="no Triton here")
 
 from cudalint.kernels._attention import backward_kernels, bias_kernel, forward_kernel
-from cudalint.kernels._attention.blocks import Blocks, blocks_of
+from cudalint.kernels._attention.blocks import WIDEST_OF_BOTH, Blocks, blocks_of
 from cudalint.kernels._blocks import next_power_of_two
 from tests.kernels.ahead_of_time import SIZE, Compiled, assert_fits, compile_kernel
 
 KERNELS: dict[str, Any] = {
     "forward": forward_kernel.forward,
     "keys": backward_kernels.keys_backward,
+    "values": backward_kernels.keys_backward,
     "queries": backward_kernels.queries_backward,
     "bias": bias_kernel.bias_backward,
 }
@@ -59,7 +60,8 @@ def compiled(
     rounded = max(next_power_of_two(width), 16)
     constants |= {
         "WIDTH": width, "V_WIDTH": width, "PRECISE": dtype == "fp32", "PRECISION": "ieee",
-        "WIDEN": False, "ROWS": True, "COLS": True, "BLOCK_I": tile.i, "BLOCK_J": tile.j,
+        "WIDEN": False, "KEY_GRAD": kernel == "keys",
+        "VALUE_GRAD": kernel == "values" or rounded <= WIDEST_OF_BOTH, "ROWS": True, "COLS": True, "BLOCK_I": tile.i, "BLOCK_J": tile.j,
         "BLOCK_D": rounded, "BLOCK_E": rounded,
     }  # fmt: skip
     steps = [n for n in numbers if n.endswith(("_i", "_j", "_h", "_b")) and not n.endswith("_j")]

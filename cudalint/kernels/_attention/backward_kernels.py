@@ -24,13 +24,29 @@ from cudalint.kernels._attention.scores import (
 
 
 @triton.jit
-def load_sums(lse_ptr, row, inside, plane, ADDED: tl.constexpr):
-    """What the forward has kept of each query: exp2(t − lse) · share is its weight."""
-    lse = tl.load(lse_ptr + row, mask=inside, other=float("inf"))
-    share = lse
+def load_line(ptr, start, line, rows, other, EDGE: tl.constexpr):
+    """A number of each row `start + line`; past `rows`, which only an EDGE reaches, `other`."""
+    if EDGE:
+        numbers = tl.load(ptr + start + line, mask=line < rows - start, other=other)
+    else:
+        numbers = tl.load(ptr + start + line)
+    return numbers
+
+
+@triton.jit
+def load_sums(
+    lse_ptr, delta_ptr, at, start, line, queries, plane, ADDED: tl.constexpr, EDGE: tl.constexpr
+):  # fmt: skip
+    """What is kept of the queries of the head at `at`: (lse, share, delta).
+
+    exp2(t − lse) · share is a weight, without ADDED exp2(t − lse).
+    """
+    lse = load_line(lse_ptr + at, start, line, queries, float("inf"), EDGE)
+    delta = load_line(delta_ptr + at, start, line, queries, 0.0, EDGE)
+    share = delta
     if ADDED:
-        share = tl.load(lse_ptr + plane + row, mask=inside, other=0.0)
-    return lse, share
+        share = load_line(lse_ptr + plane + at, start, line, queries, 0.0, EDGE)
+    return lse, share, delta
 
 
 @triton.jit
@@ -54,9 +70,19 @@ def prepare(
     tl.store(delta_ptr + head * queries + row, delta, mask=row < queries)
     if SINKS:
         sink = tl.load(sinks_ptr + h).to(tl.float32) * LOG2E
-        lse, share = load_sums(lse_ptr + head * queries, row, row < queries, plane, ADDED)
+        at = head * queries
+        lse, share, _ = load_sums(lse_ptr, delta_ptr, at, first, line, queries, plane, ADDED, True)
         weight = tl.exp2(sink - lse) * share if ADDED else tl.exp2(sink - lse)
         tl.store(parts_ptr + number, -tl.sum(weight * delta, 0))
+
+
+@triton.jit
+def weight_gradients(a, b, delta, DROPOUT: tl.constexpr, PRECISION: tl.constexpr):
+    """a · b, less `delta` where nothing is dropped: the sum may begin there, which frees registers."""
+    acc = tl.zeros([a.shape[0], b.shape[1]], tl.float32)
+    if not DROPOUT:
+        acc = acc - delta
+    return tl.dot(a, b, acc, input_precision=PRECISION)
 
 
 @triton.jit
@@ -64,7 +90,10 @@ def score_gradients(
     t, dp, lse, share, delta, key, i, j, threshold, kept_scale, ADDED: tl.constexpr,
     DROPOUT: tl.constexpr,
 ):  # fmt: skip
-    """(the weights as they met v, the gradient of the scores); lse, share and delta go with i."""
+    """(the weights as they met v, the gradient of the scores); lse, share and delta go with i.
+
+    `dp` comes from `weight_gradients`.
+    """
     p = tl.exp2(t - lse)
     if ADDED:
         p = p * share
@@ -72,8 +101,8 @@ def score_gradients(
     if DROPOUT:
         keep = kept(key, i, j, threshold)
         dropped = tl.where(keep, p * kept_scale, 0.0)
-        dp = tl.where(keep, dp * kept_scale, 0.0)
-    return dropped, p * (dp - delta)
+        dp = tl.where(keep, dp * kept_scale, 0.0) - delta
+    return dropped, p * dp
 
 
 @triton.jit
@@ -87,9 +116,13 @@ def keys_backward(
     WIDTH: tl.constexpr, V_WIDTH: tl.constexpr, SOFTCAP: tl.constexpr, BIAS: tl.constexpr,
     MASK: tl.constexpr, ALIBI: tl.constexpr, DROPOUT: tl.constexpr, LEFT: tl.constexpr,
     RIGHT: tl.constexpr, PRECISE: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
+    KEY_GRAD: tl.constexpr, VALUE_GRAD: tl.constexpr,
     BLOCK_I: tl.constexpr, BLOCK_J: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
 ):  # fmt: skip
-    """dk and dv of a block of keys. Tiles are [keys, queries]: their products need no transposing."""
+    """dk and dv of a block of keys, or one of them. Tiles are [keys, queries], as their products are.
+
+    Wide heads take two launches: the registers hold one sum of such a width.
+    """
     ADDED: tl.constexpr = BIAS or MASK == 1
     blocks = (keys + BLOCK_J - 1) // BLOCK_J
     number = tl.program_id(0)
@@ -110,10 +143,13 @@ def keys_backward(
     )
     for EDGE in tl.static_range(1, -1, -1):
         steps = edges if EDGE else (full_hi - full_lo) // BLOCK_I
+        each = tl.maximum(
+            steps, 1
+        )  # a division by 0, even one not reached, may undo the loop's end
         for step in tl.range(0, steps * groups):
-            h = kv * groups + step // steps
+            h = kv * groups + step // each
             head = b * heads + h
-            start = tile_start(step % steps, lo, full_lo, full_hi, lefts, EDGE, BLOCK_I)
+            start = tile_start(step % each, lo, full_lo, full_hi, lefts, EDGE, BLOCK_I)
             slope = 0.0
             if ALIBI:
                 slope = tl.load(slopes_ptr + b * slopes_b + h * slopes_h).to(tl.float32) * LOG2E
@@ -126,25 +162,29 @@ def keys_backward(
                 softcap, queries, keys, left, right, shift, SOFTCAP, BIAS, MASK, ALIBI, LEFT,
                 RIGHT, EDGE, PRECISE,
             )  # fmt: skip
-            i = start + line
-            lse, share = load_sums(lse_ptr + head * queries, i, i < queries, plane, ADDED)
-            delta = tl.load(delta_ptr + head * queries + i, mask=i < queries, other=0.0)
+            lse, share, delta = load_sums(
+                lse_ptr, delta_ptr, head * queries, start, line, queries, plane, ADDED, EDGE
+            )
             dout_at = dout_ptr + b * dout_b + h * dout_h
             dout = load_tile(dout_at, start, line, dout_i, queries, V_WIDTH, BLOCK_E, EDGE, WIDEN)
-            dp = tl.dot(v, tl.trans(dout), input_precision=PRECISION)
+            dp = weight_gradients(v, tl.trans(dout), delta[None, :], DROPOUT, PRECISION)
             key = dropout_key(seed_ptr, head, DROPOUT)
             p, ds = score_gradients(
-                t, dp, lse[None, :], share[None, :], delta[None, :], key, i[None, :],
+                t, dp, lse[None, :], share[None, :], delta[None, :], key, start + line[None, :],
                 first + col[:, None], threshold, kept_scale, ADDED, DROPOUT,
             )  # fmt: skip
-            dv = tl.dot(p.to(dout.dtype), dout, dv, input_precision=PRECISION)
+            if VALUE_GRAD:
+                dv = tl.dot(p.to(dout.dtype), dout, dv, input_precision=PRECISION)
             if SOFTCAP:
                 ds = ds * derivative
-            dk = tl.dot(ds.to(q.dtype), q, dk, input_precision=PRECISION)
-    dk_ptr += b * dk_b + kv * dk_h
-    dv_ptr += b * dv_b + kv * dv_h
-    store_tile(dv_ptr, dv, first, col, dv_j, keys, V_WIDTH, BLOCK_E)
-    store_tile(dk_ptr, dk * dscale, first, col, dk_j, keys, WIDTH, BLOCK_D)
+            if KEY_GRAD:
+                dk = tl.dot(ds.to(q.dtype), q, dk, input_precision=PRECISION)
+    if VALUE_GRAD:
+        dv_ptr += b * dv_b + kv * dv_h
+        store_tile(dv_ptr, dv, first, col, dv_j, keys, V_WIDTH, BLOCK_E)
+    if KEY_GRAD:
+        dk_ptr += b * dk_b + kv * dk_h
+        store_tile(dk_ptr, dk * dscale, first, col, dk_j, keys, WIDTH, BLOCK_D)
 
 
 @triton.jit
@@ -181,8 +221,9 @@ def queries_backward(
     row = first + line
     q = load_tile(q_ptr, first, line, q_i, queries, WIDTH, BLOCK_D, True, WIDEN)
     dout = load_tile(dout_ptr, first, line, dout_i, queries, V_WIDTH, BLOCK_E, True, WIDEN)
-    lse, share = load_sums(lse_ptr + head * queries, row, row < queries, plane, ADDED)
-    delta = tl.load(delta_ptr + head * queries + row, mask=row < queries, other=0.0)
+    lse, share, delta = load_sums(
+        lse_ptr, delta_ptr, head * queries, first, line, queries, plane, ADDED, True
+    )
     dq = tl.zeros([BLOCK_I, BLOCK_D], tl.float32)
     last = tl.minimum(first + BLOCK_I, queries) - 1
     lo, full_lo, full_hi, lefts, edges = tile_range(
@@ -200,7 +241,7 @@ def queries_backward(
                 BIAS, MASK, ALIBI, LEFT, RIGHT, EDGE, PRECISE,
             )  # fmt: skip
             v = load_tile(v_ptr, start, col, v_j, keys, V_WIDTH, BLOCK_E, EDGE, WIDEN)
-            dp = tl.dot(dout, tl.trans(v), input_precision=PRECISION)
+            dp = weight_gradients(dout, tl.trans(v), delta[:, None], DROPOUT, PRECISION)
             _, ds = score_gradients(
                 t, dp, lse[:, None], share[:, None], delta[:, None], key, row[:, None],
                 start + col[None, :], threshold, kept_scale, ADDED, DROPOUT,

@@ -10,7 +10,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from cudalint.kernels._attention.backward_kernels import load_sums, score_gradients
+from cudalint.kernels._attention.backward_kernels import (
+    load_sums,
+    score_gradients,
+    weight_gradients,
+)
 from cudalint.kernels._attention.scores import LOG2E, dropout_key, load_tile, score_tile
 
 
@@ -62,9 +66,10 @@ def bias_backward(
         dout = load_tile(dout_at, start_i, line_i, dout_i, queries, V_WIDTH, BLOCK_E, True, WIDEN)
         v_at = v_ptr + b * v_b + h // groups * v_h
         v = load_tile(v_at, start_j, line_j, v_j, keys, V_WIDTH, BLOCK_E, True, WIDEN)
-        dp = tl.dot(dout, tl.trans(v), input_precision=PRECISION)
-        lse, share = load_sums(lse_ptr + head * queries, row, row < queries, plane, True)
-        delta = tl.load(delta_ptr + head * queries + row, mask=row < queries, other=0.0)
+        lse, share, delta = load_sums(
+            lse_ptr, delta_ptr, head * queries, start_i, line_i, queries, plane, True, True
+        )
+        dp = weight_gradients(dout, tl.trans(v), delta[:, None], DROPOUT, PRECISION)
         key = dropout_key(seed_ptr, head, DROPOUT)
         _, ds = score_gradients(
             t, dp, lse[:, None], share[:, None], delta[:, None], key, row[:, None], col[None, :],

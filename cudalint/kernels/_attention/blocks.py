@@ -10,6 +10,8 @@ from cudalint.kernels._launch import properties
 # tl.dot takes no less.
 LEAST = 16
 WIDEST = 256
+# Up to here one program makes dk and dv; one sum of a wider head fills the registers.
+WIDEST_OF_BOTH = 128
 
 
 class Blocks(NamedTuple):
@@ -26,22 +28,28 @@ Table = dict[int, Blocks]
 
 # Hopper and datacentre Blackwell: 228 KB of shared memory, products of whole warp groups.
 _LARGE: dict[str, Table] = {
-    "forward": {
-        64: Blocks(128, 64, 4, 3), 128: Blocks(128, 64, 8, 3), 256: Blocks(128, 64, 8, 2),
-    },
-    "keys": {64: Blocks(64, 128, 8, 3), 128: Blocks(64, 128, 8, 2), 256: Blocks(32, 64, 8, 1)},
-    "queries": {64: Blocks(128, 64, 8, 3), 128: Blocks(128, 64, 8, 2), 256: Blocks(64, 32, 8, 1)},
+    "forward": {64: Blocks(64, 64, 4, 3), 128: Blocks(64, 64, 4, 3), 256: Blocks(128, 64, 8, 2)},
+    "keys": {64: Blocks(64, 64, 4, 3), 128: Blocks(32, 64, 4, 2), 256: Blocks(32, 128, 8, 2)},
+    "values": {256: Blocks(64, 128, 8, 2)},
+    "queries": {64: Blocks(64, 64, 4, 2), 128: Blocks(64, 64, 4, 2), 256: Blocks(64, 32, 8, 2)},
     "bias": {64: Blocks(64, 64, 4, 2), 128: Blocks(64, 64, 4, 2), 256: Blocks(64, 32, 4, 1)},
-}  # fmt: skip
-# Ampere and what has 100 KB.
+}
+# The same beside tiles of a bias or a mask.
+_LARGE_SCORED: dict[str, Table] = {
+    "forward": {64: Blocks(64, 64, 4, 3), 128: Blocks(64, 32, 4, 3), 256: Blocks(128, 32, 8, 2)},
+    "keys": {64: Blocks(32, 64, 4, 2), 128: Blocks(32, 64, 8, 2), 256: Blocks(16, 128, 8, 2)},
+    "values": {256: Blocks(32, 64, 8, 2)},
+    "queries": {64: Blocks(64, 64, 4, 2), 128: Blocks(64, 32, 4, 2), 256: Blocks(32, 32, 4, 2)},
+    "bias": {64: Blocks(64, 32, 4, 2), 128: Blocks(64, 32, 4, 2), 256: Blocks(64, 32, 4, 2)},
+}
+# Ampere, Ada, and Blackwell with 100 KB.
 _SMALL: dict[str, Table] = {
-    "forward": {
-        64: Blocks(128, 64, 4, 2), 128: Blocks(128, 32, 4, 2), 256: Blocks(64, 32, 4, 1),
-    },
-    "keys": {64: Blocks(64, 64, 4, 1), 128: Blocks(32, 64, 4, 1), 256: Blocks(32, 32, 4, 1)},
-    "queries": {64: Blocks(64, 64, 4, 1), 128: Blocks(64, 32, 4, 1), 256: Blocks(32, 32, 4, 1)},
-    "bias": {64: Blocks(64, 64, 4, 1), 128: Blocks(64, 32, 4, 1), 256: Blocks(32, 32, 4, 1)},
-}  # fmt: skip
+    "forward": {64: Blocks(64, 32, 4, 2), 128: Blocks(64, 32, 4, 2), 256: Blocks(64, 32, 8, 2)},
+    "keys": {64: Blocks(32, 32, 4, 2), 128: Blocks(32, 32, 4, 2), 256: Blocks(32, 32, 8, 1)},
+    "values": {256: Blocks(32, 32, 4, 2)},
+    "queries": {64: Blocks(64, 32, 4, 2), 128: Blocks(32, 32, 4, 2), 256: Blocks(32, 32, 8, 1)},
+    "bias": {64: Blocks(32, 32, 4, 2), 128: Blocks(32, 32, 8, 2), 256: Blocks(32, 32, 8, 2)},
+}
 # float32 takes registers and shared memory twice.
 _SINGLE: Table = {64: Blocks(32, 32, 4, 1), 128: Blocks(32, 32, 4, 1), 256: Blocks(16, 16, 4, 1)}
 # Many tiles of tiny inputs.
@@ -68,9 +76,9 @@ def blocks_of(
     width = max(next_power_of_two(widest), 64)
     if element_bytes == 4:
         found = _SINGLE[width]
+    elif major in (9, 10):
+        found = (_LARGE_SCORED if scored else _LARGE)[kernel][width]
     else:
-        found = (_LARGE if major in (9, 10) else _SMALL)[kernel][width]
-    if scored:
-        found = found._replace(j=min(found.j, 64), stages=max(found.stages - 1, 1))
+        found = _SMALL[kernel][width]
     most = max(next_power_of_two(queries), LEAST)
     return found if found.i <= most else found._replace(i=most)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cudalint.kernels._attention import backward_kernels, dropout
 from cudalint.kernels._attention.bias_kernel import bias_backward
-from cudalint.kernels._attention.blocks import LEAST, Blocks, blocks
+from cudalint.kernels._attention.blocks import LEAST, WIDEST_OF_BOTH, Blocks, blocks
 from cudalint.kernels._attention.call import (
     LOG2E,
     NEAR,
@@ -152,26 +152,37 @@ def _prepared_sums(
 
 
 def _keys_backward(x: Operands, sums: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    k, v = x.k, x.v
-    dk, dv = empty_like(k), empty_like(v)
-    key = ("keys", x.layout, sums[1].stride(), dk.stride(), dv.stride())
-    tensors = (*x.pointers, *sums, dk, dv)
+    dk, dv = empty_like(x.k), empty_like(x.v)
+    if max(x.k.shape[-1], x.v.shape[-1]) <= WIDEST_OF_BOTH:
+        _launch_keys("keys", x, (*sums, dk, dv), (True, True))
+    else:
+        _launch_keys("keys", x, (*sums, dk, dv), (True, False))
+        _launch_keys("values", x, (*sums, dk, dv), (False, True))
+    return dk, dv
+
+
+def _launch_keys(
+    kernel: str, x: Operands, results: tuple[Tensor, ...], grads: tuple[bool, bool]
+) -> None:
+    """`results`: the seed, dout, the sums of each query, dk and dv."""
+    k, dout, (dk, dv) = x.k, results[1], results[-2:]
+    key = (kernel, x.layout, dout.stride(), dk.stride(), dv.stride())
+    tensors = (*x.pointers, *results)
     prepared = _known.get(key)
     if prepared is None:
-        tile = _tile("keys", x)
+        tile = _tile(kernel, x)
         prepared = remembered(_known)[key] = _keys.prepare(
             -(-k.shape[2] // tile.j) * k.shape[0] * k.shape[1],
             tensors,
             (
-                *_strides(x), *sums[1].stride()[:3], *dk.stride()[:3], *dv.stride()[:3],
+                *_strides(x), *dout.stride()[:3], *dk.stride()[:3], *dv.stride()[:3],
                 _plane(x.q), *_numbers(x), _scale(x),
             ),
-            (*_switches(x), *_sizes(x, tile)),
+            (*_switches(x), *grads, *_sizes(x, tile)),
             tile.warps,
             tile.stages,
         )  # fmt: skip
     prepared(*tensors)
-    return dk, dv
 
 
 def _queries_backward(x: Operands, sums: tuple[Tensor, ...]) -> Tensor:
