@@ -22,6 +22,7 @@ ROOT = HERE.parents[1]
         "interpreted_glu.py",
         "interpreted_norms.py",
         "interpreted_rope.py",
+        "interpreted_attention.py",
         "interpreted_cross_entropy.py",
         "interpreted_decode.py",
         "interpreted_quantized.py",

@@ -9,6 +9,9 @@ from cudalint.kernels._attention import dropout, reference
 from cudalint.kernels._attention.call import LOG2E, Extras, Form
 from cudalint.kernels._attention.reference import Options
 
+# What log₂e times stays finite in float32.
+LOWEST = -2.3e38
+
 
 def forward(q: Tensor, k: Tensor, v: Tensor, extras: Extras, form: Form) -> tuple[Tensor, Tensor]:
     """The result, and of each query what the kernel's backward wants."""
@@ -17,7 +20,8 @@ def forward(q: Tensor, k: Tensor, v: Tensor, extras: Extras, form: Form) -> tupl
     weights, highest, total = reference.weights(scores, extras.sinks)
     nothing = total == 0.0
     if extras.added:
-        lse = torch.stack([highest * LOG2E, 1.0 / total.masked_fill(nothing, 1.0)])
+        finite = highest.clamp(min=LOWEST) * LOG2E
+        lse = torch.stack([finite, 1.0 / total.masked_fill(nothing, 1.0)])
         lse[0].masked_fill_(nothing, float("inf"))
     else:
         lse = ((highest + total.log()) * LOG2E).masked_fill(nothing, float("inf"))[None]
@@ -46,8 +50,8 @@ def backward(
         dproducts = dproducts * (1.0 - torch.tanh(q @ k.mT * scale / form.softcap) ** 2)
     dsinks = None
     if extras.sinks is not None:
-        sinks = extras.sinks.to(q.dtype)[:, None, None]
-        dsinks = -(torch.exp(sinks - highest) / total * delta).sum((0, 2, 3))
+        weight = torch.exp(extras.sinks.to(q.dtype)[:, None, None] - highest)
+        dsinks = -(weight / total.masked_fill(total == 0.0, 1.0) * delta).sum((0, 2, 3))
     dk, dv = dproducts.mT @ q, dropped.mT @ dout
     dk, dv = (t.view(t.shape[0], -1, groups, *t.shape[2:]).sum(2) for t in (dk, dv))
     return dproducts @ k, dk, dv, dscores, dsinks

@@ -86,7 +86,7 @@ def _added(mask: Tensor, query: Tensor) -> Tensor:
         return query.new_zeros(()).where(mask, -float("inf"))
     if mask.dtype == query.dtype:
         return mask
-    lowest = torch.finfo(query.dtype).min
+    lowest = max(torch.finfo(dtype).min for dtype in (query.dtype, mask.dtype))
     finite = mask.clamp(min=lowest).to(query.dtype)
     return finite.masked_fill(mask == -float("inf"), -float("inf"))
 
