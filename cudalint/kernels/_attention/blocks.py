@@ -50,8 +50,8 @@ _SMALL: dict[str, Table] = {
     "queries": {64: Blocks(64, 32, 4, 2), 128: Blocks(32, 32, 4, 2), 256: Blocks(32, 32, 8, 1)},
     "bias": {64: Blocks(32, 32, 4, 2), 128: Blocks(32, 32, 8, 2), 256: Blocks(32, 32, 8, 2)},
 }
-# float32 takes registers and shared memory twice.
-_SINGLE: Table = {64: Blocks(32, 32, 4, 1), 128: Blocks(32, 32, 4, 1), 256: Blocks(16, 16, 4, 1)}
+# float32 takes registers and shared memory twice; from 128 on it spills all the same.
+_SINGLE: Table = {64: Blocks(32, 32, 8, 1), 128: Blocks(32, 32, 8, 1), 256: Blocks(16, 16, 4, 1)}
 # Many tiles of tiny inputs.
 _INTERPRETED = Blocks(16, 16, 4, 1)
 
@@ -76,8 +76,8 @@ def blocks_of(
     width = max(next_power_of_two(widest), 64)
     if element_bytes == 4:
         found = _SINGLE[width]
-    elif major in (9, 10):
-        found = (_LARGE_SCORED if scored else _LARGE)[kernel][width]
+    elif major in (9, 10):  # what Hopper has no spills with may spill on Blackwell
+        found = (_LARGE_SCORED if scored or major == 10 else _LARGE)[kernel][width]
     else:
         found = _SMALL[kernel][width]
     most = max(next_power_of_two(queries), LEAST)
