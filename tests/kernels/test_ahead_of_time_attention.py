@@ -11,7 +11,13 @@ pytest.importorskip("triton", reason="no Triton here")
 from cudalint.kernels._attention import backward_kernels, bias_kernel, forward_kernel
 from cudalint.kernels._attention.blocks import WIDEST_OF_BOTH, Blocks, blocks_of
 from cudalint.kernels._blocks import next_power_of_two
-from tests.kernels.ahead_of_time import SIZE, Compiled, assert_fits, compile_kernel
+from tests.kernels.ahead_of_time import (
+    SHARED_LIMIT,
+    SIZE,
+    Compiled,
+    assert_fits,
+    compile_kernel,
+)
 
 KERNELS: dict[str, Any] = {
     "forward": forward_kernel.forward,
@@ -79,8 +85,48 @@ def compiled(
     )
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("features", FEATURES)
-@pytest.mark.parametrize("width", [64, 128, 256])
-def test_features(kernel: str, features: str, width: int) -> None:
+# Which kernels there are at a width.
+PASSES = {
+    64: ("forward", "keys", "queries"),
+    128: ("forward", "keys", "queries"),
+    256: ("forward", "keys", "values", "queries"),
+}
+CASES = [(kernel, width) for width, kernels in PASSES.items() for kernel in kernels]
+cases = pytest.mark.parametrize(("kernel", "width"), CASES)
+
+
+@cases
+@pytest.mark.parametrize("features", ["window", "softcap"])
+def test_what_people_use_spills_nothing(kernel: str, width: int, features: str) -> None:
     assert_fits(compiled(kernel, features, width), 90)
+
+
+@cases
+def test_everything_at_once_spills_nothing(kernel: str, width: int) -> None:
+    assert_fits(compiled(kernel, "all", width), 90)
+
+
+@pytest.mark.parametrize("width", [64, 256])
+def test_the_gradient_of_a_bias(width: int) -> None:
+    assert_fits(compiled("bias", "all", width), 90)
+
+
+@pytest.mark.parametrize("arch", [86, 100, 120])
+@pytest.mark.parametrize(("kernel", "width"), [c for c in CASES if c[1] > 64])
+def test_other_architectures(kernel: str, width: int, arch: int) -> None:
+    """80 and 89 compile as 86 does, and have at least as much shared memory."""
+    assert_fits(compiled(kernel, "window", width, arch=arch), arch)
+
+
+@pytest.mark.parametrize("kernel", ["forward", "keys", "queries"])
+@pytest.mark.parametrize("signature", ["unaligned", "ones"])
+def test_other_strides(kernel: str, signature: str) -> None:
+    assert_fits(compiled(kernel, "sinks", 80, signature=signature), 90)
+
+
+@pytest.mark.parametrize("kernel", ["forward", "keys", "queries"])
+def test_other_dtypes(kernel: str) -> None:
+    """Products of float32 hold their operands in registers: from 128 on they spill."""
+    assert_fits(compiled(kernel, "alibi", 128, "fp16"), 90)
+    assert_fits(compiled(kernel, "window", 64, "fp32"), 90)
+    assert compiled(kernel, "window", 256, "fp32").shared <= SHARED_LIMIT[86]
