@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cudalint import engine
 from cudalint.config import Configuration
+from cudalint.fixes.fusion import _kernels
 from cudalint.model import PackageFacts, Source
 
 CAPPED = b"""import torch
@@ -15,6 +18,11 @@ def attend(q, k, v):
 """
 
 
+@pytest.fixture
+def without_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_kernels, "WITHOUT_KERNEL", frozenset({"attention"}))
+
+
 def finding(**flags: object) -> engine.Diagnostic:
     settings = Configuration(isolated=True, flags={"select": ["CUF001"], **flags}).of(".")
     source = Source("capped.py", CAPPED, "python")
@@ -23,6 +31,12 @@ def finding(**flags: object) -> engine.Diagnostic:
     return diagnostic
 
 
+def test_a_soft_cap_does_not_wait() -> None:
+    offered = finding()
+    assert offered.fix is not None and "attention" in offered.fix.title
+
+
+@pytest.mark.usefixtures("without_kernel")
 def test_it_is_reported_and_says_how_to_ask() -> None:
     waiting = finding()
     assert waiting.fix is None
@@ -30,6 +44,7 @@ def test_it_is_reported_and_says_how_to_ask() -> None:
     assert "--extend-fixable CUF001" in waiting.message
 
 
+@pytest.mark.usefixtures("without_kernel")
 def test_a_prefix_does_not_ask_and_the_code_does() -> None:
     assert finding(**{"extend-fixable": ["CUF"]}).fix is None
     asked = finding(**{"extend-fixable": ["CUF001"]})

@@ -28,9 +28,6 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
         terms = terms_of(facts, found)
     except Unfit as reason:
         return Refusal(str(reason))
-    if terms.softcap is not None:  # the one step here that `attention` has no kernel for yet
-        waits = "" if target.source == "torch" else "`attention` with a soft cap"
-        target = target._replace(waits=waits)
     return planned(
         finding,
         facts,

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from cudalint.kernels._attention import backward_kernels, dropout
+from cudalint.kernels._attention import backward_kernels
 from cudalint.kernels._attention.bias_kernel import bias_backward
 from cudalint.kernels._attention.blocks import LEAST, WIDEST_OF_BOTH, Blocks, blocks
 from cudalint.kernels._attention.call import (
-    LOG2E,
-    NEAR,
-    Extras,
-    Form,
     empty_like,
     empty_result,
     near_rows,
 )
 from cudalint.kernels._attention.forward_kernel import forward as forward_kernel
+from cudalint.kernels._attention.operands import (
+    Operands,
+    numbers,
+    operands,
+    plane,
+    scale,
+    strides,
+    switches,
+)
 from cudalint.kernels._blocks import next_power_of_two, remembered
-from cudalint.kernels._launch import Launcher, Number, Prepared
+from cudalint.kernels._launch import Launcher, Prepared
+
+__all__ = ["backward", "forward", "operands"]
 
 _forward = Launcher(forward_kernel)
 _prepare = Launcher(backward_kernels.prepare)
@@ -30,49 +37,6 @@ _queries = Launcher(backward_kernels.queries_backward)
 _bias = Launcher(bias_backward)
 
 _known: dict[tuple[object, ...], Prepared] = {}
-
-
-class Operands(NamedTuple):
-    """Tensors with dense rows, and the extras as the kernels read them."""
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    extras: Extras
-    form: Form
-
-    @property
-    def pointers(self) -> tuple[Tensor, ...]:
-        """q, k, v, bias, mask and slopes: q stands for what is not there."""
-        bias, mask, slopes, _, _ = self.extras
-        return self.q, self.k, self.v, *[self.q if t is None else t for t in (bias, mask, slopes)]
-
-    @property
-    def layout(self) -> tuple[object, ...]:
-        """All that decides a launch, but for the results."""
-        known = [None if t is None else (t.stride(), t.dtype) for t in self.extras]
-        mask = self.extras.attn_mask
-        return (
-            self.q.device, self.q.dtype, self.q.shape, self.q.stride(), self.k.shape,
-            self.k.stride(), self.v.shape, self.v.stride(), *known, self.form,
-            None if mask is None else mask.dtype, torch.get_float32_matmul_precision(),
-        )  # fmt: skip
-
-
-def operands(q: Tensor, k: Tensor, v: Tensor, extras: Extras, form: Form) -> Operands:
-    shape = (q.shape[0], q.shape[1], q.shape[2], k.shape[2])
-    bias, mask, slopes, sinks, seed = extras
-    bias, mask = (None if t is None else _near(t).expand(shape) for t in (bias, mask))
-    if slopes is not None:
-        slopes = slopes.expand(shape[:2])
-    if sinks is not None:
-        sinks = sinks.contiguous()
-    extras = Extras(bias, mask, slopes, sinks, seed)
-    return Operands(near_rows(q), near_rows(k), near_rows(v), extras, form)
-
-
-def _near(mask: Tensor) -> Tensor:
-    return mask.contiguous() if any([s >= NEAR for s in mask.stride()[-2:]]) else mask
 
 
 def forward(x: Operands) -> tuple[Tensor, Tensor]:
@@ -89,8 +53,8 @@ def forward(x: Operands) -> tuple[Tensor, Tensor]:
         prepared = remembered(_known)[key] = _forward.prepare(
             -(-q.shape[2] // tile.i) * q.shape[0] * q.shape[1],
             tensors,
-            (*_strides(x), *out.stride()[:3], _plane(q), *_numbers(x)),
-            (*_switches(x, sinks=True), *_sizes(x, tile)),
+            (*strides(x), *out.stride()[:3], plane(q), *numbers(x)),
+            (*switches(x, sinks=True), *_sizes(x, tile)),
             tile.warps,
             tile.stages,
         )
@@ -142,7 +106,7 @@ def _prepared_sums(
     _prepare.prepare(
         grid,
         tensors,
-        (q.shape[1], q.shape[2], *out.stride()[:3], *dout.stride()[:3], _plane(q)),
+        (q.shape[1], q.shape[2], *out.stride()[:3], *dout.stride()[:3], plane(q)),
         (out.shape[-1], x.extras.added, sinks_grad, rows, width),
         4,
     )(*tensors)
@@ -175,10 +139,10 @@ def _launch_keys(
             -(-k.shape[2] // tile.j) * k.shape[0] * k.shape[1],
             tensors,
             (
-                *_strides(x), *dout.stride()[:3], *dk.stride()[:3], *dv.stride()[:3],
-                _plane(x.q), *_numbers(x), _scale(x),
+                *strides(x), *dout.stride()[:3], *dk.stride()[:3], *dv.stride()[:3],
+                plane(x.q), *numbers(x), scale(x),
             ),
-            (*_switches(x), *grads, *_sizes(x, tile)),
+            (*switches(x), *grads, *_sizes(x, tile)),
             tile.warps,
             tile.stages,
         )  # fmt: skip
@@ -197,10 +161,10 @@ def _queries_backward(x: Operands, sums: tuple[Tensor, ...]) -> Tensor:
             -(-q.shape[2] // tile.i) * q.shape[0] * q.shape[1],
             tensors,
             (
-                *_strides(x), *sums[1].stride()[:3], *dq.stride()[:3], _plane(q), *_numbers(x),
-                _scale(x),
+                *strides(x), *sums[1].stride()[:3], *dq.stride()[:3], plane(q), *numbers(x),
+                scale(x),
             ),
-            (*_switches(x), *_sizes(x, tile)),
+            (*switches(x), *_sizes(x, tile)),
             tile.warps,
             tile.stages,
         )  # fmt: skip
@@ -225,10 +189,10 @@ def _bias_backward(x: Operands, sums: tuple[Tensor, ...], bias: Tensor) -> Tenso
         counts[0] * counts[1] * batches * heads,
         tensors,
         (
-            *_strides(x), *sums[1].stride()[:3], heads, q.shape[0] // batches, q.shape[1] // heads,
-            *dbias.stride(), _plane(q), *_numbers(x),
+            *strides(x), *sums[1].stride()[:3], heads, q.shape[0] // batches, q.shape[1] // heads,
+            *dbias.stride(), plane(q), *numbers(x),
         ),
-        (*_switches(x), *full, *_sizes(x, tile)),
+        (*switches(x), *full, *_sizes(x, tile)),
         tile.warps,
         tile.stages,
     )(*tensors)  # fmt: skip
@@ -242,76 +206,10 @@ def _or(tensor: Tensor | None, otherwise: Tensor) -> Tensor:
     return otherwise if tensor is None else tensor
 
 
-def _plane(q: Tensor) -> int:
-    return q.shape[0] * q.shape[1] * q.shape[2]
-
-
 def _tile(kernel: str, x: Operands) -> Blocks:
     widest = max(x.q.shape[-1], x.v.shape[-1])
     scored = x.extras.bias is not None or x.extras.attn_mask is not None
     return blocks(x.q.get_device(), kernel, widest, x.q.element_size(), x.q.shape[2], scored)
-
-
-def _strides(x: Operands) -> tuple[int, ...]:
-    """Sizes first: heads, query heads to a key head, queries, keys."""
-    q, k, v = x.q, x.k, x.v
-    bias, mask, slopes, _, _ = x.extras
-    none = (0,) * 4
-    return (
-        q.shape[1], q.shape[1] // k.shape[1], q.shape[2], k.shape[2],
-        *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
-        *(none if bias is None else bias.stride()), *(none if mask is None else mask.stride()),
-        *(none[:2] if slopes is None else slopes.stride()),
-    )  # fmt: skip
-
-
-def _shift(x: Operands) -> int:
-    return x.k.shape[2] - x.q.shape[2] if x.form.bottom_right else 0
-
-
-def _hides(x: Operands) -> tuple[bool, bool]:
-    """Whether the window hides keys on the left, and on the right."""
-    left, right = x.form.left, x.form.right
-    return (
-        0 <= left < x.q.shape[2] - 1 + _shift(x),
-        0 <= right < x.k.shape[2] - 1 - _shift(x),
-    )
-
-
-def _numbers(x: Operands) -> tuple[Number, ...]:
-    form, sides = x.form, zip((x.form.left, x.form.right), _hides(x), strict=True)
-    left, right = (side if hides else 0 for side, hides in sides)
-    kept = 1.0 / (1.0 - form.dropout_p)
-    threshold = dropout.threshold(form.dropout_p)
-    return left, right, _shift(x), threshold, *score_numbers(x), kept
-
-
-def score_numbers(x: Operands) -> tuple[float, float]:
-    """What products of q and k are multiplied with, and the cap: as `score_tile` wants them."""
-    scale, softcap = _scale(x), x.form.softcap
-    if softcap is None:
-        return scale * LOG2E, 1.0
-    if x.q.dtype == torch.float32:
-        return scale / softcap, softcap * LOG2E
-    return 2.0 * LOG2E * scale / softcap, softcap * LOG2E
-
-
-def _scale(x: Operands) -> float:
-    return float(x.q.shape[-1] ** -0.5 if x.form.scale is None else x.form.scale)
-
-
-def _switches(x: Operands, sinks: bool = False) -> tuple[Any, ...]:
-    """The constants, from the widths to the one for the interpreter."""
-    bias, mask, slopes, _, seed = x.extras
-    kind = 0 if mask is None else 2 if mask.dtype == torch.bool else 1
-    single = x.q.dtype == torch.float32
-    exact = not single or torch.get_float32_matmul_precision() == "highest"
-    return (
-        x.q.shape[-1], x.v.shape[-1], x.form.softcap is not None, bias is not None, kind,
-        slopes is not None, *((x.extras.sinks is not None,) if sinks else ()), seed is not None,
-        *_hides(x), single, "ieee" if exact else "tf32",
-        x.q.get_device() < 0 and x.q.dtype == torch.bfloat16,
-    )  # fmt: skip
 
 
 def _sizes(x: Operands, tile: Blocks) -> tuple[int, ...]:

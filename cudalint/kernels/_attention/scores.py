@@ -21,7 +21,7 @@ def load_tile(
 ):  # fmt: skip
     """Rows `start + line`, [line, BLOCK]; 0 past `rows`, which only an EDGE tile reaches, and WIDTH.
 
-    Offsets within a tile are of 32 bits, `launches.operands` sees to it: of 64 they fill registers.
+    Offsets within a tile are of 32 bits, `call.near_rows` sees to it: of 64 they fill registers.
     WIDEN is for the interpreter, whose bfloat16 products are wrong.
     """
     col = tl.arange(0, BLOCK)[None, :]
@@ -113,7 +113,7 @@ def score_tile(
 ):  # fmt: skip
     """(log₂e · s, the derivative of the soft cap) of queries start_i + line_i and keys j likewise.
 
-    `scale` and `softcap` come from `launches.score_numbers`. Without EDGE all keys are there and
+    `scale` and `softcap` come from `operands.score_numbers`. Without EDGE all keys are there and
     the window hides none. tanh x = 1 − 2u with u = 1 / (1 + e^2x), and 1 − tanh² x = 4u (1 − u):
     u is made by rsqrt, one instruction where a division takes eight.
     """

@@ -1,0 +1,121 @@
+"""Operands of the attention kernels, and what the kernels are told of them beside their addresses."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cudalint.kernels._attention import dropout
+from cudalint.kernels._attention.call import LOG2E, NEAR, Extras, Form, near_rows
+from cudalint.kernels._launch import Number
+
+
+class Operands(NamedTuple):
+    """Tensors with dense rows, and the extras as the kernels read them."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    extras: Extras
+    form: Form
+
+    @property
+    def pointers(self) -> tuple[Tensor, ...]:
+        """q, k, v, bias, mask and slopes: q stands for what is not there."""
+        bias, mask, slopes, _, _ = self.extras
+        return self.q, self.k, self.v, *[self.q if t is None else t for t in (bias, mask, slopes)]
+
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """All that decides a launch, but for the results."""
+        known = [None if t is None else (t.stride(), t.dtype) for t in self.extras]
+        mask = self.extras.attn_mask
+        return (
+            self.q.device, self.q.dtype, self.q.shape, self.q.stride(), self.k.shape,
+            self.k.stride(), self.v.shape, self.v.stride(), *known, self.form,
+            None if mask is None else mask.dtype, torch.get_float32_matmul_precision(),
+        )  # fmt: skip
+
+
+def operands(q: Tensor, k: Tensor, v: Tensor, extras: Extras, form: Form) -> Operands:
+    shape = (q.shape[0], q.shape[1], q.shape[2], k.shape[2])
+    bias, mask, slopes, sinks, seed = extras
+    bias, mask = (None if t is None else _near(t).expand(shape) for t in (bias, mask))
+    if slopes is not None:
+        slopes = slopes.expand(shape[:2])
+    if sinks is not None:
+        sinks = sinks.contiguous()
+    extras = Extras(bias, mask, slopes, sinks, seed)
+    return Operands(near_rows(q), near_rows(k), near_rows(v), extras, form)
+
+
+def _near(mask: Tensor) -> Tensor:
+    return mask.contiguous() if any([s >= NEAR for s in mask.stride()[-2:]]) else mask
+
+
+def plane(q: Tensor) -> int:
+    return q.shape[0] * q.shape[1] * q.shape[2]
+
+
+def strides(x: Operands) -> tuple[int, ...]:
+    """Sizes first: heads, query heads to a key head, queries, keys."""
+    q, k, v = x.q, x.k, x.v
+    bias, mask, slopes, _, _ = x.extras
+    none = (0,) * 4
+    return (
+        q.shape[1], q.shape[1] // k.shape[1], q.shape[2], k.shape[2],
+        *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
+        *(none if bias is None else bias.stride()), *(none if mask is None else mask.stride()),
+        *(none[:2] if slopes is None else slopes.stride()),
+    )  # fmt: skip
+
+
+def _shift(x: Operands) -> int:
+    return x.k.shape[2] - x.q.shape[2] if x.form.bottom_right else 0
+
+
+def _hides(x: Operands) -> tuple[bool, bool]:
+    """Whether the window hides keys on the left, and on the right."""
+    left, right = x.form.left, x.form.right
+    return (
+        0 <= left < x.q.shape[2] - 1 + _shift(x),
+        0 <= right < x.k.shape[2] - 1 - _shift(x),
+    )
+
+
+def numbers(x: Operands) -> tuple[Number, ...]:
+    form, sides = x.form, zip((x.form.left, x.form.right), _hides(x), strict=True)
+    left, right = (side if hides else 0 for side, hides in sides)
+    kept = 1.0 / (1.0 - form.dropout_p)
+    threshold = dropout.threshold(form.dropout_p)
+    return left, right, _shift(x), threshold, *score_numbers(x), kept
+
+
+def score_numbers(x: Operands) -> tuple[float, float]:
+    """What products of q and k are multiplied with, and the cap: as `score_tile` wants them."""
+    factor, softcap = scale(x), x.form.softcap
+    if softcap is None:
+        return factor * LOG2E, 1.0
+    if x.q.dtype == torch.float32:
+        return factor / softcap, softcap * LOG2E
+    return 2.0 * LOG2E * factor / softcap, softcap * LOG2E
+
+
+def scale(x: Operands) -> float:
+    return float(x.q.shape[-1] ** -0.5 if x.form.scale is None else x.form.scale)
+
+
+def switches(x: Operands, sinks: bool = False) -> tuple[Any, ...]:
+    """The constants, from the widths to the one for the interpreter."""
+    bias, mask, slopes, _, seed = x.extras
+    kind = 0 if mask is None else 2 if mask.dtype == torch.bool else 1
+    single = x.q.dtype == torch.float32
+    exact = not single or torch.get_float32_matmul_precision() == "highest"
+    return (
+        x.q.shape[-1], x.v.shape[-1], x.form.softcap is not None, bias is not None, kind,
+        slopes is not None, *((x.extras.sinks is not None,) if sinks else ()), seed is not None,
+        *_hides(x), single, "ieee" if exact else "tf32",
+        x.q.get_device() < 0 and x.q.dtype == torch.bfloat16,
+    )  # fmt: skip
