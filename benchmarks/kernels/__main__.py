@@ -23,7 +23,9 @@ def main() -> None:
     result = _merge(arguments.merge) if arguments.merge else _run(arguments)
     arguments.json.write_text(json.dumps(result, indent=1) + "\n")
     if arguments.markdown:
-        arguments.markdown.write_text(report.markdown(result))
+        arguments.markdown.write_text(
+            report.markdown(result, arguments.plot and arguments.plot.name)
+        )
     if arguments.plot:
         from benchmarks.kernels import plot
 

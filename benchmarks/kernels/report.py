@@ -16,9 +16,12 @@ Result = dict[str, Any]
 Row = dict[str, Any]
 
 
-def markdown(result: Result) -> str:
+def markdown(result: Result, picture: str | None = None) -> str:
+    """`picture`: the name of the plot, in the same folder."""
     lines = [f"# Kernels on one {result['device']}, {result['date']}", "", *_head(result), ""]
     lines += [*_summary(result), ""]
+    if picture is not None:
+        lines += [f"![Ours and the best peer, as shares of the ceiling]({picture})", ""]
     for operation in dict.fromkeys(row["operation"] for row in result["rows"]):
         rows = [row for row in result["rows"] if row["operation"] == operation]
         lines += [f"## {operation}", "", *_operation(rows, result), ""]
