@@ -68,6 +68,33 @@ def scored_attention(
     return weights @ value
 
 
+def attention_with_options(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    is_causal: bool,
+    softcap: float | None = None,
+    window: tuple[int, int] | None = None,
+    alibi_slopes: Tensor | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """One length for queries and keys."""
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    i = torch.arange(scores.shape[-1], device=query.device)
+    distance = i[:, None] - i
+    if alibi_slopes is not None:
+        scores = scores - (alibi_slopes[:, None, None] * distance.abs()).to(scores.dtype)
+    seen = (distance >= 0) & (distance <= (window[0] if window else len(i)))
+    scores = scores.masked_fill(~seen, -torch.inf)
+    if sinks is None:
+        return torch.softmax(scores, dim=-1) @ value
+    ends = sinks.to(scores.dtype).view(-1, 1, 1).expand(*scores.shape[:-1], 1)
+    return torch.softmax(torch.cat((scores, ends), -1), dim=-1)[..., :-1] @ value
+
+
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     return F.silu(gate) * up
 

@@ -154,6 +154,33 @@ def _attentions(device: str) -> Comparisons:
     }  # fmt: skip
 
 
+def _own_attentions(device: str) -> Comparisons:
+    """By hand: the same formula with each step rounded to the dtype."""
+    slopes = 2.0 ** -torch.arange(1.0, 5.0, device=device)
+    sinks = torch.randn(4, device=device)
+    variants: dict[str, dict[str, Any]] = {
+        "softcap": {"softcap": 5.0},
+        "window": {"window": (127, 0)},
+        "ALiBi": {"alibi_slopes": slopes},
+        "sinks": {"sinks": sinks},
+    }
+    return {
+        f"attention 2×4×512×64 causal, {name}": Comparison(
+            partial(_with_options, attention, options=options),
+            partial(_fair_attention, options=CAUSAL._replace(**options)),
+            partial(_with_options, by_hand.attention_with_options, options=options),
+            [(2, 4, 512, 64)] * 3, factor=3.0,
+        )
+        for name, options in variants.items()
+    }  # fmt: skip
+
+
+def _with_options(
+    function: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]
+) -> Tensor:
+    return function(q, k, v, is_causal=True, **options)
+
+
 def _fair_attention(q: Tensor, k: Tensor, v: Tensor, options: Attention) -> Tensor:
     return attention_reference.attention(q, k, v, options)
 
@@ -217,6 +244,7 @@ _FAMILIES: dict[str, Callable[[str], Comparisons]] = {
     "adaptive_norm": adaptive_norms,
     "softmax": _softmaxes,
     "attention": _attentions,
+    "own_attention": _own_attentions,
     "attention_varlen": _packed_attentions,
     "decode": _decodings,
     "glu": _units,
