@@ -44,6 +44,21 @@ def is_transformed() -> bool:
     return _transform() is not None
 
 
+def allows_tf32() -> bool:
+    """Whether products of float32 matrices may be made in TF32.
+
+    The older getters raise where a program has set the newer one.
+    """
+    matmul = torch.backends.cuda.matmul
+    chosen = getattr(matmul, "fp32_precision", None)
+    return bool(matmul.allow_tf32) if chosen is None else chosen == "tf32"
+
+
+# As torch.compiler.assume_constant_result marks it, without importing the compiler: the getter is
+# not traceable.
+allows_tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def needs_gradient(*tensors: Tensor | None) -> bool:
     if torch.is_grad_enabled():
         for tensor in tensors:  # a generator would cost more than the rest

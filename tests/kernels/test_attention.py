@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -359,3 +361,19 @@ def test_refusals_say_what_is_accepted(change: dict[str, Any], message: str) -> 
     q, k, v = operands()
     with pytest.raises(ValueError, match=message):
         attention(**({"query": q, "key": k, "value": v} | change))
+
+
+@pytest.mark.parametrize("choose", ["fp32_precision", "allow_tf32"])
+def test_tf32_is_read_however_it_was_chosen(choose: str) -> None:
+    """In a process of its own, as the choice is the process's; while compiling too."""
+    value = "'tf32'" if choose == "fp32_precision" else "True"
+    script = f"""
+import torch
+from cudalint.kernels._dispatch import allows_tf32
+assert not allows_tf32()
+torch.backends.cuda.matmul.{choose} = {value}
+assert allows_tf32()
+twice = torch.compile(lambda x: x * 2 if allows_tf32() else x, backend="eager", fullgraph=True)
+assert twice(torch.ones(2))[0] == 2
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cudalint.kernels._attention.reference import Options
+from cudalint.kernels._dispatch import allows_tf32
 
 # Bytes of scores, from which on their memory is worth more than the time.
 MOST = 2**30
@@ -19,11 +20,12 @@ WIDEST_FUSED = 256
 
 def is_faster(q: Tensor, k: Tensor, causal: bool) -> bool:
     """Whether this takes less time than torch's fused backends, and not much memory."""
-    if not q.is_cuda or q.dtype != torch.float32 or torch.backends.cuda.matmul.allow_tf32:
+    if not q.is_cuda or q.dtype != torch.float32:
         return False
     if causal or not (torch.compiler.is_compiling() or q.shape[3] > WIDEST_FUSED):
         return False
-    return q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2] * 4 <= MOST
+    scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
+    return scores * 4 <= MOST and not allows_tf32()
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, options: Options) -> Tensor:
