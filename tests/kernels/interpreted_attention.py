@@ -164,3 +164,12 @@ def test_nothing_is_written_outside_the_results() -> None:
         out, lse = launches.forward(x)
         launches.backward(out, x, out, lse, (True, True, True, True), extras.bias)
     assert guards.untouched()
+
+
+def test_programs_that_chose_tf32_by_the_newer_setting() -> None:
+    """The older getters raise there."""
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        check(operands(16, 16))
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = "none"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cudalint.kernels._attention import dropout
 from cudalint.kernels._attention.call import LOG2E, NEAR, Extras, Form, near_rows
+from cudalint.kernels._dispatch import allows_tf32
 from cudalint.kernels._launch import Number
 
 
@@ -35,7 +36,7 @@ class Operands(NamedTuple):
         return (
             self.q.device, self.q.dtype, self.q.shape, self.q.stride(), self.k.shape,
             self.k.stride(), self.v.shape, self.v.stride(), *known, self.form,
-            None if mask is None else mask.dtype, torch.get_float32_matmul_precision(),
+            None if mask is None else mask.dtype, allows_tf32(),
         )  # fmt: skip
 
 
@@ -112,10 +113,10 @@ def switches(x: Operands, sinks: bool = False) -> tuple[Any, ...]:
     bias, mask, slopes, _, seed = x.extras
     kind = 0 if mask is None else 2 if mask.dtype == torch.bool else 1
     single = x.q.dtype == torch.float32
-    exact = not single or torch.get_float32_matmul_precision() == "highest"
+    precision = "tf32" if single and allows_tf32() else "ieee"
     return (
         x.q.shape[-1], x.v.shape[-1], x.form.softcap is not None, bias is not None, kind,
         slopes is not None, *((x.extras.sinks is not None,) if sinks else ()), seed is not None,
-        *_hides(x), single, "ieee" if exact else "tf32",
+        *_hides(x), single, precision,
         x.q.get_device() < 0 and x.q.dtype == torch.bfloat16,
     )  # fmt: skip
