@@ -8,6 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cudalint.kernels._attention import by_formula as attention_by_formula
+from cudalint.kernels._attention import launches as attention_launches
+from cudalint.kernels._attention.call import Extras
+from cudalint.kernels._attention.call import Form as AttentionForm
+from cudalint.kernels._attention.operands import operands as attention_operands
 from cudalint.kernels._cross_entropy import launches as cross_entropy_launches
 from cudalint.kernels._cross_entropy import reference as cross_entropy_reference
 from cudalint.kernels._cross_entropy.reference import Options
@@ -118,3 +123,20 @@ def test_decode_attention() -> None:
     arguments = (q[:1], k, v, torch.tensor([[2, 0, 1]]), torch.tensor([3]))
     ours = decode_launches.attend(*arguments, form)
     torch.testing.assert_close(ours, decode_registration.run_reference(*arguments, *form))
+
+
+def test_attention() -> None:
+    """Heads that far apart, and queries that far apart in each head."""
+    form = AttentionForm(None, 5.0, 1, 0, False, 0.0)
+    none = Extras(None, None, None, None, None)
+    for q in (far_rows(16)[None, :, None], far_rows(16)[None, None]):
+        k, v = torch.randn(2, 1, q.shape[1], 3, 16).half()
+        x = attention_operands(q, k, v, none, form)
+        out, lse = attention_launches.forward(x)
+        fair, _ = attention_by_formula.forward(q, k, v, none, form)
+        torch.testing.assert_close(out, fair.half(), rtol=2e-3, atol=2e-3)
+        wanted = (True, True, False, False)
+        ours = attention_launches.backward(q, x, out, lse, wanted, None)
+        expected = attention_by_formula.backward(q, q, k, v, none, form)
+        for gradient, other in zip(ours[:3], expected, strict=False):
+            torch.testing.assert_close(gradient, other.half(), rtol=2e-3, atol=4e-3)
