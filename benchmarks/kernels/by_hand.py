@@ -39,10 +39,11 @@ def attention(query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Ten
 
 
 def scored_attention(
-    query: Tensor, key: Tensor, value: Tensor, *, window: int | None = None,
+    query: Tensor, key: Tensor, value: Tensor, *, window: tuple[int, int] | None = None,
     is_causal: bool = False, softcap: float | None = None, alibi_slopes: Tensor | None = None,
     sinks: Tensor | None = None, bias: Tensor | None = None, dropout_p: float = 0.0,
 ) -> Tensor:  # fmt: skip
+    """One length for queries and keys; a window ends at the query."""
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
@@ -55,7 +56,7 @@ def scored_attention(
     if alibi_slopes is not None:
         scores = scores + (alibi_slopes[:, None, None] * ahead).to(scores.dtype)
     if is_causal or window is not None:
-        hidden = ahead > 0 if window is None else (ahead > 0) | (ahead <= -window)
+        hidden = ahead > 0 if window is None else (ahead > 0) | (ahead < -window[0])
         scores = scores.masked_fill(hidden, -torch.inf)
     if sinks is not None:
         column = sinks[None, :, None, None].expand(*scores.shape[:-1], 1).to(scores.dtype)
@@ -66,33 +67,6 @@ def scored_attention(
     if dropout_p:
         weights = F.dropout(weights, dropout_p)
     return weights @ value
-
-
-def attention_with_options(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    is_causal: bool,
-    softcap: float | None = None,
-    window: tuple[int, int] | None = None,
-    alibi_slopes: Tensor | None = None,
-    sinks: Tensor | None = None,
-) -> Tensor:
-    """One length for queries and keys."""
-    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    i = torch.arange(scores.shape[-1], device=query.device)
-    distance = i[:, None] - i
-    if alibi_slopes is not None:
-        scores = scores - (alibi_slopes[:, None, None] * distance.abs()).to(scores.dtype)
-    seen = (distance >= 0) & (distance <= (window[0] if window else len(i)))
-    scores = scores.masked_fill(~seen, -torch.inf)
-    if sinks is None:
-        return torch.softmax(scores, dim=-1) @ value
-    ends = sinks.to(scores.dtype).view(-1, 1, 1).expand(*scores.shape[:-1], 1)
-    return torch.softmax(torch.cat((scores, ends), -1), dim=-1)[..., :-1] @ value
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:

@@ -168,7 +168,7 @@ def _own_attentions(device: str) -> Comparisons:
         f"attention 2×4×512×64 causal, {name}": Comparison(
             partial(_with_options, attention, options=options),
             partial(_fair_attention, options=CAUSAL._replace(**options)),
-            partial(_with_options, by_hand.attention_with_options, options=options),
+            partial(_with_options, by_hand.scored_attention, options=options),
             [(2, 4, 512, 64)] * 3, factor=3.0,
         )
         for name, options in variants.items()

@@ -15,20 +15,20 @@ from benchmarks.kernels.case import Function, compiled
 def flex(
     length: int,
     *,
-    window: int | None = None,
+    window: tuple[int, int] | None = None,
     is_causal: bool = False,
     softcap: float | None = None,
     alibi_slopes: Tensor | None = None,
     sinks: Tensor | None = None,
     tanh: Function = torch.tanh,
 ) -> Function:
-    """A function of (q, k, v), its block mask made beforehand; `window` keys end at the query.
+    """A function of (q, k, v), its block mask made beforehand; a window ends at the query.
 
     It has no sinks: the result is scaled down by the share that they take of the sum.
     """
     mask = None
     if is_causal or window is not None:
-        made = partial(_seen, length if window is None else window)
+        made = partial(_seen, length if window is None else window[0])
         mask = create_block_mask(made, None, None, length, length, device="cuda")
     score = None
     if softcap is not None:
@@ -48,8 +48,8 @@ def _run(q: Tensor, k: Tensor, v: Tensor, *, score: Any, mask: Any, sinks: Tenso
     return out * torch.sigmoid(lse - sinks[:, None])[..., None].to(out.dtype)  # type: ignore[union-attr]
 
 
-def _seen(window: int, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-    return (j <= i) & (i - j < window)
+def _seen(left: int, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    return (j <= i) & (i - j <= left)
 
 
 def _capped(

@@ -44,14 +44,14 @@ BIAS = (Shape(4, 12, 12, 2048, 64),)  # T5
 
 def own_attentions() -> Iterator[Case]:
     for shape in WINDOWS:
-        yield from _cases("window 1024", shape, FLEX, window=1024)
+        yield from _cases("window 1024", shape, FLEX, window=(1023, 0))
     for shape in ALIBI:
         slopes = 2.0 ** -torch.arange(1, shape.heads + 1, device="cuda").mul(8 / shape.heads)
         yield from _cases("ALiBi", shape, FLEX, is_causal=True, alibi_slopes=slopes)
     for shape in SINKS:
         sinks = torch.randn(shape.heads, device="cuda")
         yield from _cases("sinks, causal", shape, FLEX, is_causal=True, sinks=sinks)
-        yield from _cases("sinks, window 128", shape, FLEX, window=128, sinks=sinks)
+        yield from _cases("sinks, window 128", shape, FLEX, window=(127, 0), sinks=sinks)
     for shape in SOFTCAP:
         yield from _cases("softcap", shape, CAPPED, is_causal=True, softcap=50.0)
     for shape in BIAS:
@@ -90,8 +90,6 @@ def _functions(shape: Shape, options: dict[str, Any]) -> dict[str, Function]:
 
 
 def _ours(q: Tensor, k: Tensor, v: Tensor, *, options: dict[str, Any]) -> Tensor:
-    if "window" in options:
-        options = options | {"window": (options["window"] - 1, 0)}
     return attention(q, k, v, enable_gqa=q.shape[1] != k.shape[1], **options)
 
 
@@ -99,5 +97,5 @@ def _seen(length: int, options: dict[str, Any]) -> int:
     """The pairs of a query and a key that it sees."""
     if "bias" in options:
         return length * length
-    window = int(options.get("window", length))
+    window = int(options.get("window", (length - 1, 0))[0]) + 1
     return length * window - window * (window - 1) // 2
