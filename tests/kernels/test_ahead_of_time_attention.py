@@ -67,8 +67,8 @@ def compiled(
     constants |= {
         "WIDTH": width, "V_WIDTH": width, "PRECISE": dtype == "fp32", "PRECISION": "ieee",
         "WIDEN": False, "KEY_GRAD": kernel == "keys",
-        "VALUE_GRAD": kernel == "values" or rounded <= WIDEST_OF_BOTH, "ROWS": True, "COLS": True, "BLOCK_I": tile.i, "BLOCK_J": tile.j,
-        "BLOCK_D": rounded, "BLOCK_E": rounded,
+        "VALUE_GRAD": kernel == "values" or rounded <= WIDEST_OF_BOTH, "ROWS": True, "COLS": True,
+        "BLOCK_I": tile.i, "BLOCK_J": tile.j, "BLOCK_D": rounded, "BLOCK_E": rounded,
     }  # fmt: skip
     steps = [n for n in numbers if n.endswith(("_i", "_j", "_h", "_b")) and not n.endswith("_j")]
     divisible = [n for n in types if n.endswith("_ptr")] + steps + ["k_j", "v_j", "queries", "keys"]

@@ -53,7 +53,8 @@ def load_sums(
 def prepare(
     out_ptr, dout_ptr, lse_ptr, sinks_ptr, delta_ptr, parts_ptr, heads, queries, out_b, out_h, out_i,
     dout_b, dout_h, dout_i, plane,
-    V_WIDTH: tl.constexpr, ADDED: tl.constexpr, SINKS: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr,
+    V_WIDTH: tl.constexpr, ADDED: tl.constexpr, SINKS: tl.constexpr, BLOCK_I: tl.constexpr,
+    BLOCK_E: tl.constexpr,
 ):  # fmt: skip
     """delta = Σ out · dout of each query, and of each block its part of the sink's gradient."""
     blocks = (queries + BLOCK_I - 1) // BLOCK_I
