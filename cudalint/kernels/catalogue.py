@@ -255,10 +255,7 @@ _KERNELS = (
             ("inside another capture", "fn itself, as a part of that graph"),
         ),
     ),
-    KernelInfo(
-        name="int4_linear",
-        **_QUANTIZED | {"forward": "Triton, for up to 64 rows of x; the reference for more"},
-    ),
+    KernelInfo(name="int4_linear", **_QUANTIZED),
     KernelInfo(name="int8_linear", **_QUANTIZED),
     KernelInfo(
         name="layer_norm",

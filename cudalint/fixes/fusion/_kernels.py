@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Functions of ours that run their reference on a GPU too (`kernel_info` says so, and a test holds the
 # two together): they make nothing faster yet, so a fix writes them only where it is asked for by name.
-WITHOUT_KERNEL = frozenset({"int4_linear"})
+WITHOUT_KERNEL: frozenset[str] = frozenset()
 
 
 class Kernel(NamedTuple):
