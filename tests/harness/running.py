@@ -37,14 +37,15 @@ def _seed() -> None:
 
 
 def environment(device: str) -> contextlib.AbstractContextManager[None]:
-    """On the CPU, CUDA devices are the CPU."""
+    """On the CPU, CUDA devices are the CPU; products are in full float32 until a program chooses."""
+    torch.set_float32_matmul_precision("highest")
     return cuda_is_cpu() if device == "cpu" else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
 def imported(path: Path) -> Iterator[ModuleType]:
     """A module of its own for a file, so that classes pickle to data loader workers."""
-    name = f"fixture_{path.parent.name}_{path.stem}".replace("-", "_")
+    name = "_".join(("fixture", *path.with_suffix("").parts[-3:])).replace("-", "_")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
