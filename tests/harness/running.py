@@ -20,11 +20,21 @@ SEED = 20251121
 
 def run(path: Path, device: str) -> Any:
     """`run(*inputs(device))` of a program in a file, from a fresh import and a fixed seed."""
-    with environment(device), imported(path) as module:
+    with _precision_kept(), environment(device), imported(path) as module:
         _seed()
         inputs = module.inputs(device)
         _seed()
         return module.run(*inputs)
+
+
+@contextlib.contextmanager
+def _precision_kept() -> Iterator[None]:
+    """What a program chooses for float32 products is the process's: the next one must not see it."""
+    chosen = torch.get_float32_matmul_precision()
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(chosen)
 
 
 def _seed() -> None:
