@@ -11,6 +11,8 @@ SMALL = 16e6
 WITHIN = 0.97
 # Shares of the copy's bandwidth that a large call must reach.
 FORWARD, BACKWARD, BACKWARD_OF_NORMS = 0.90, 0.85, 0.80
+# Families whose rows have a bar of their own or none.
+OWN_BARS = ("quantized_linear",)
 # Host time over that of torch's own call, without gradients and with.
 HOST = {"without": 2.0, "with": 2.5}
 
@@ -40,6 +42,8 @@ def verdict(row: Row, ceilings: dict[str, float]) -> str:
         return "does not run"
     if row.get("bar"):
         return _own_bar(row, ours, ceilings)
+    if row["family"] in OWN_BARS:
+        return "no bar"
     best = min(peers(row).values(), default=None)
     if best is None:
         return "no peer"

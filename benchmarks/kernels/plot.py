@@ -15,6 +15,10 @@ from matplotlib.figure import Figure
 
 from benchmarks.kernels import bars, report
 
+# One font a text instead of ten, or their names are half of the file.
+matplotlib.rcParams.update(
+    {"svg.fonttype": "none", "svg.hashsalt": "kernels", "font.sans-serif": ["DejaVu Sans"]}
+)
 OURS, PEER, LINE = "#1f5fbf", "#d9822b", "#9aa0a6"
 # Inches: of a row, of what stands over and under the rows of a panel, of a column and its labels.
 ROW, OVER, UNDER, COLUMN, LABELS = 0.19, 0.32, 0.22, 6.0, 2.4
@@ -39,8 +43,7 @@ def draw(result: Result, file: Path) -> None:
             top -= _height(rows)
             _panel(_axes(figure, index, len(columns), top, rows, height), rows, result)
     _head(figure, result, height)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "kernels"}):
-        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
     pyplot.close(figure)
 
 

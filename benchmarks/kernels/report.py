@@ -39,7 +39,9 @@ def _head(result: Result) -> list[str]:
     lines = [
         f"torch {result['torch']} · Triton {result['triton']} · Liger {result['liger']} · driver "
         f"{result['driver']}. Medians of three medians; bfloat16; below 16 MB by CUDA-graph replay. "
-        "Bytes are counted once for each tensor read or written. A bar met within 3 % is met.",
+        "Bytes are counted once for each tensor read or written. A bar met within 3 % is met. Calls are "
+        "timed as a program makes them: where the GPU needs less than the host, forward and backward "
+        "above all, the host's time stands.",
         "",
         "| run | command | date | copy | matrix product |",
         "| --- | --- | --- | --- | --- |",
@@ -65,7 +67,7 @@ def _summary(result: Result) -> list[str]:
     return lines + [f"- host time of {row['call']}: {v}" for row, v in hosts]
 
 
-_NOT_MISSED = ("met", "no peer", "host time decides")
+_NOT_MISSED = ("met", "no peer", "no bar", "host time decides")
 
 
 def _verdict(row: Row, result: Result) -> str:
