@@ -47,8 +47,7 @@ def _seed() -> None:
 
 
 def environment(device: str) -> contextlib.AbstractContextManager[None]:
-    """On the CPU, CUDA devices are the CPU; products are in full float32 until a program chooses."""
-    torch.set_float32_matmul_precision("highest")
+    """On the CPU, CUDA devices are the CPU."""
     return cuda_is_cpu() if device == "cpu" else contextlib.nullcontext()
 
 
