@@ -55,7 +55,7 @@ def run(
     """Check or mend all targets under one configuration; results come in the order of targets."""
     cache = _cache(cache_dir, settings, edits) if cache_dir else None
     work = partial(_work, settings=settings, mode=mode, edits=edits)
-    with Workers(len(targets), jobs) as workers:
+    with Workers(jobs) as workers:
         sifted = _sift_all(targets, settings, cache, workers)
         facts = _package_facts(targets, sifted, cache)
         results: dict[str, FileResult] = {}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Workers:
     """A pool of processes, started when there is enough to do for more than one."""
 
-    def __init__(self, files: int, jobs: int | None) -> None:
+    def __init__(self, jobs: int | None) -> None:
         self.jobs = jobs or len(_processors())
         self.pool: Pool | None = None
 

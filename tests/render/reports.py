@@ -6,7 +6,7 @@ from cudalint.model import Diagnostic, Edit, Fix, Safety, Severity, Source, Span
 from cudalint.render import View
 from cudalint.report import FileResult, Report
 
-CWD = "/work"
+CWD = "/src"
 PLAIN = View(CWD)
 
 PROGRAM = """\

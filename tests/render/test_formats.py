@@ -42,7 +42,7 @@ def test_json_has_the_fields_of_ruff() -> None:
         "name": "item-in-step-loop",
         "severity": "warning",
         "message": "`loss.item()` waits every step",
-        "filename": "/work/a.py",
+        "filename": "/src/a.py",
         "location": {"row": 12, "column": 14},
         "end_location": {"row": 12, "column": 25},
         "noqa_row": 12,
@@ -98,7 +98,7 @@ def test_edits_applied_as_json_says_give_the_fixed_file() -> None:
 def test_github() -> None:
     found = diagnostic(PROGRAM, span(PROGRAM, "loss.item()"), "100%: a, b\nc", fix=replaced())
     assert render(one(found, path=f"{CWD}/a,b.py"), "github", PLAIN) == (
-        "::error title=cudalint (CUS001),file=/work/a%2Cb.py,line=12,col=14,endLine=12,"
+        "::error title=cudalint (CUS001),file=/src/a%2Cb.py,line=12,col=14,endLine=12,"
         "endColumn=25::a,b.py:12:14: CUS001 100%25: a, b%0Ac%0A  help: Keep the tensor\n"
     )
     assert render(one(item(severity="hint")), "github", PLAIN).startswith("::notice ")
