@@ -66,6 +66,15 @@ def insert_after(node: Node, text: str) -> Edit:
     return Edit(Span(node.end_byte, node.end_byte), f", {text}".encode())
 
 
+def with_argument(call: Node, given: Node | None, name: str, text: str) -> Edit:
+    """Give a call the argument `name=text`: in the place of the value `given`, or after all others."""
+    if given is not None:
+        return replace(given, text)
+    arguments = call.child_by_field_name("arguments")
+    assert arguments is not None
+    return insert_last(arguments, f"{name}={text}")
+
+
 def insert_last(arguments: Node, text: str) -> Edit:
     """Put an argument into an argument list after all others; it gets a row where they have.
 

@@ -50,7 +50,6 @@ mask in it, a sum whose dim is dropped or not known, and an exponential that is 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.candidates import aliases, functions
 from cudalint.facts.graph.patterns.deliberate import is_autograd_function
@@ -59,9 +58,6 @@ from cudalint.facts.graph.patterns.spans import span_of
 from cudalint.facts.python import PythonFacts
 from cudalint.lazy import lazy_compile
 from cudalint.model import Finding
-
-if TYPE_CHECKING:
-    pass
 
 # Of tensors: neither Python's, NumPy's nor Triton's, and no log-sum-exp.
 EXP = lazy_compile(rb"exp(?<![a-z]exp)(?<!math\.exp)(?<!np\.exp)(?<!numpy\.exp)(?<!tl\.exp)_?\(")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import LOOPS, ancestors
 from cudalint.facts.python import PythonFacts
-from cudalint.facts.respell import insert_last, replace
+from cudalint.facts.respell import with_argument
 from cudalint.facts.writes import writes_in_place
 from cudalint.model import Finding, Patch, Plan, Refusal
 
@@ -35,11 +35,7 @@ def write(plan: Plan) -> Patch:
     """Replace the false flag, or append it."""
     call: Node = plan.finding.captures["call"]
     flag: Node | None = plan.finding.captures["flag"]
-    if flag is not None:
-        return Patch((replace(flag, "True"),))
-    arguments = call.child_by_field_name("arguments")
-    assert arguments is not None
-    return Patch((insert_last(arguments, "non_blocking=True"),))
+    return Patch((with_argument(call, flag, "non_blocking", "True"),))
 
 
 def _written_later(facts: PythonFacts, call: Node, source: Node) -> Node | None:

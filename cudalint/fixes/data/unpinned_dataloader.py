@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import within
 from cudalint.facts.python import PythonFacts
-from cudalint.facts.respell import insert_last, replace
+from cudalint.facts.respell import with_argument
 from cudalint.model import Finding, Need, Patch, Plan, Refusal
 
 if TYPE_CHECKING:
@@ -38,8 +38,4 @@ def write(plan: Plan) -> Patch:
     call: Node = plan.finding.captures["call"]
     value: Node | None = plan.finding.captures["value"]
     text: str = plan.data["text"]
-    if value is not None:
-        return Patch((replace(value, text),), plan.data["needs"])
-    arguments = call.child_by_field_name("arguments")
-    assert arguments is not None
-    return Patch((insert_last(arguments, f"pin_memory={text}"),), plan.data["needs"])
+    return Patch((with_argument(call, value, "pin_memory", text),), plan.data["needs"])

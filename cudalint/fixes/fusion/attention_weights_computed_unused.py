@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cudalint.facts.graph.patterns.attention_modules import ModuleCall
 from cudalint.facts.python import PythonFacts
-from cudalint.facts.respell import insert_last
+from cudalint.facts.respell import with_argument
 from cudalint.model import Finding, Patch, Plan, Refusal, Safety
 
 
@@ -16,6 +16,4 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
 
 def write(plan: Plan) -> Patch:
     call: ModuleCall = plan.finding.captures["call"]
-    arguments = call.node.child_by_field_name("arguments")
-    assert isinstance(plan.facts, PythonFacts) and arguments is not None
-    return Patch((insert_last(arguments, "need_weights=False"),))
+    return Patch((with_argument(call.node, None, "need_weights", "False"),))

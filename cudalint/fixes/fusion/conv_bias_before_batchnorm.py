@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import ancestors, within
-from cudalint.facts.respell import insert_last, replace
+from cudalint.facts.respell import with_argument
 from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Patch, Plan, Refusal
 
@@ -37,11 +37,7 @@ def write(plan: Plan) -> Patch:
     """Replace the value, or append the argument."""
     call: Node = plan.finding.captures["call"]
     bias: Node | None = plan.finding.captures["bias"]
-    if bias is not None:
-        return Patch((replace(bias, "False"),))
-    arguments = call.child_by_field_name("arguments")
-    assert arguments is not None
-    return Patch((insert_last(arguments, "bias=False"),))
+    return Patch((with_argument(call, bias, "bias", "False"),))
 
 
 def _touched(facts: PythonFacts) -> int | None:

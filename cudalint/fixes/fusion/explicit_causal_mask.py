@@ -8,7 +8,7 @@ from cudalint.facts.graph.consume import Consumption, Kept, settle
 from cudalint.facts.graph.patterns.fused_attention import FusedCall
 from cudalint.facts.graph.patterns.triangles import Triangle
 from cudalint.facts.python import PythonFacts
-from cudalint.facts.respell import insert_last, replace
+from cudalint.facts.respell import replace, with_argument
 from cudalint.fixes.fusion._write import freed, replaced
 from cudalint.model import Edit, Finding, Patch, Plan, Refusal, Safety, Span
 
@@ -71,9 +71,7 @@ def write(plan: Plan) -> Patch:
     if causal is not None:
         text, more = "None" if positional else "", (replace(causal, "True"),)
     elif positional and len(given.positional) > _MASK + 1:
-        arguments = call.node.child_by_field_name("arguments")
-        assert arguments is not None
-        text, more = "None", (insert_last(arguments, "is_causal=True"),)
+        text, more = "None", (with_argument(call.node, None, "is_causal", "True"),)
     edits = replaced(facts, place, text) if text else _dropped(facts, place)
     return Patch((*edits, *more), may_free=freed(facts, place))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from cudalint.facts.respell import insert_last
+from cudalint.facts.respell import with_argument
 from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Patch, Plan, Refusal, Safety
 
@@ -44,5 +44,4 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
 
 def write(plan: Plan) -> Patch:
     """Append the argument."""
-    arguments = plan.finding.captures["call"].child_by_field_name("arguments")
-    return Patch((insert_last(arguments, "fused=True"),))
+    return Patch((with_argument(plan.finding.captures["call"], None, "fused", "True"),))

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.conditions import Condition
 from cudalint.facts.graph.pool import is_const, is_number
 from cudalint.facts.graph.render import Renderer
 from cudalint.facts.graph.unfit import Unfit
 from cudalint.facts.graph.values import Value
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
