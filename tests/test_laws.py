@@ -114,9 +114,9 @@ def test_the_linter_never_imports_torch(tmp_path: Path) -> None:
     program.write_text("import torch\nfrom torch.cuda.amp import GradScaler\ns = GradScaler()\n")
     code = (
         "import sys\n"
-        "from cudalint.cli import main\n"
-        "try:\n    main(['check', '--isolated', '--no-cache', sys.argv[1]])\n"
-        "except SystemExit:\n    pass\n"
+        "from cudalint.__main__ import run\n"
+        "sys.argv[1:] = ['check', '--isolated', '--no-cache', sys.argv[1]]\n"
+        "run()\n"
         "heavy = {'torch', 'libcst', 'triton', 'rich', 'tree_sitter_cuda'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from cudalint.errors import UsageError
 from cudalint.lazy import lazy_compile
 
 _COMMA = lazy_compile(r",(?![^{]*\})")  # a comma within braces belongs to a glob
+# Options that are keys of the configuration.
+_LISTS = (
+    *("select", "ignore", "extend_select", "fixable", "unfixable", "extend_fixable"),
+    *("exclude", "extend_exclude", "target_gpus"),
+)
+_SCALARS = (
+    *("fix", "unsafe_fixes", "show_fixes", "fix_only", "hints", "output_format", "cache_dir"),
+    *("respect_gitignore", "force_exclude"),
+)
 _TABLES = ("per_file_ignores", "extend_per_file_ignores")
 
 
-def flags(options: dict[str, Any], lists: Sequence[str], scalars: Sequence[str]) -> dict[str, Any]:
+def flags(options: dict[str, Any]) -> dict[str, Any]:
     """The keys that the options set; those options are taken out."""
     keys: dict[str, Any] = {}
-    for name in lists:
+    for name in _LISTS:
         if values := options.pop(name):
             keys[_key(name)] = list(_split(values))
-    for name in scalars:
+    for name in _SCALARS:
         if (value := options.pop(name)) is not None:
             keys[_key(name)] = value
     for name in _TABLES:

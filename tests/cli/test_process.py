@@ -57,8 +57,9 @@ def test_an_interrupt_exits_with_130_and_says_nothing(folder: Path) -> None:
     program = (
         "import cudalint.run, time, sys\n"
         "cudalint.run.run = lambda *a, **k: (print('ready', flush=True), time.sleep(30))\n"
-        "from cudalint.cli import main\n"
-        "main(['check', '--isolated'], prog_name='cudalint')\n"
+        "from cudalint.__main__ import main\n"
+        "sys.argv[1:] = ['check', '--isolated']\n"
+        "main()\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -122,14 +123,17 @@ def test_on_a_terminal_there_are_colours(folder: Path) -> None:
 HEAVY = ("torch", "libcst", "rich", "numpy", "pathspec", "tomllib", "tomli", "asyncio")
 
 
+CONCISE = ("--output-format", "concise")
+
+
 @pytest.mark.parametrize(
     ("arguments", "more"),
     [
-        (["--version"], ("tree_sitter", "multiprocessing", "cudalint.settings", "dataclasses")),
-        (["check", "plain.py"], ("tree_sitter", "multiprocessing", "cudalint.ignore")),
-        (["check", "plain.py", "--isolated", "-n"], ("tree_sitter", "cudalint.options")),
-        (["check", "a.py", "--output-format=concise", "--select=CUP003"], ("multiprocessing",)),
-        (["check", ".", "--output-format=concise", "--select=CUP003"], ()),
+        (["--version"], ("re", "typing", "click", "cudalint.commands.check")),
+        (["check", "plain.py"], ("click", "tree_sitter", "multiprocessing", "cudalint.ignore")),
+        (["check", "plain.py", "--isolated", "-n"], ("click", "tree_sitter", "cudalint.options")),
+        (["check", "a.py", *CONCISE, "--select=CUP003"], ("click", "multiprocessing")),
+        (["check", ".", *CONCISE, "--select=CUP003"], ("click",)),
         (["rule"], ("tree_sitter", "dataclasses_json")),
         (["rule", "CUP003"], ("cudalint.fixes",)),
     ],
@@ -140,13 +144,13 @@ def test_start_up_loads_nothing_heavy(
     (folder / "plain.py").write_text("x = 1\n")
     (folder / "pyproject.toml").write_text('[project]\nname = "x"\n')
     program = (
-        "import sys\nfrom cudalint.cli import main\n"
-        f"main({arguments!r}, prog_name='cudalint', standalone_mode=False)\n"
-        "print('\\n'.join(sys.modules), file=sys.stderr)\n"
+        "import sys\nbefore = set(sys.modules)\nfrom cudalint.__main__ import run\n"
+        f"sys.argv[1:] = {arguments!r}\nrun()\n"
+        "print('\\n'.join(set(sys.modules) - before), file=sys.stderr)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT
     )
     loaded = set(done.stderr.split())
-    assert "cudalint.cli" in loaded, done.stderr
+    assert "cudalint.__main__" in loaded, done.stderr
     assert not loaded & {*HEAVY, *more}

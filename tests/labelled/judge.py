@@ -17,7 +17,7 @@ from .marks import Labels, Spot, read, strip
 from .score import Score, score
 
 SUFFIXES = {".py", ".cu", ".cuh", ".cpp", ".h"}
-COMMAND = (sys.executable, "-c", "import sys; from cudalint.cli import main; sys.exit(main())")
+COMMAND = (sys.executable, "-c", "from cudalint.__main__ import main; main()")
 RULES = [
     *("CUS001", "CUS004", "CUD001", "CUD004", "CUP001", "CUP002", "CUP003", "CUF001", "CUF002"),
     *("CUF003", "CUF004", "CUF005", "CUF006", "CUF007", "CUF008", "CUF009", "CUF010", "CUF011"),
