@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from cudalint.lazy import lazy_compile
+from cudalint.records import field, record
 
 _REST = rb"(?:[^\n\\]|\\\r?\n|\\.)*"
 _DIRECTIVE = lazy_compile(rb"\#[ \t]*(ifdef|ifndef|if|elif|else|endif)\b(" + _REST + rb")")
@@ -27,7 +27,7 @@ _WORDS = ((b"and", b"&& "), (b"or", b"||"), (b"not", b"!  "))
 _SECTION = 20_000
 
 
-@dataclass
+@record
 class Branch:
     """One branch: its directive's word and condition, where the directive and its code stand."""
 
@@ -38,7 +38,7 @@ class Branch:
     end: int = -1
 
 
-@dataclass
+@record
 class Group:
     """A conditional group: its branches, and where its `#endif` stands."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from cudalint.config import FILES, Configuration
 from cudalint.read import CUDA, MAYBE_CUDA, PYTHON
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from cudalint.ignore import Ignores
@@ -34,7 +34,7 @@ class _Folder(NamedTuple):
     ignores: Ignores | None
 
 
-@dataclass
+@record
 class _Walk:
     """What one discovery gathers. `links` wait until all real files are known."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cudalint import sieve
@@ -19,6 +18,7 @@ from cudalint.model import (
     Source,
     Span,
 )
+from cudalint.records import field, record
 from cudalint.registry import Rule, by_code
 from cudalint.suppress import Problem, Suppression, names_us, problems, suppressions, without
 
@@ -33,7 +33,7 @@ _BRACKETS = bytes.maketrans(b"[{", b"((")
 _TOO_DEEP = b"(" * 201
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Reported:
     """A finding with the rule that made it and what is known of its fix.
 
@@ -53,7 +53,7 @@ class Reported:
         return self.plan.safety if isinstance(self.plan, Plan) else None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Analysis:
     """What one source gave: reports in source order, and the rules that crashed on it."""
 

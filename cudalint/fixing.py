@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cudalint.engine import Analysis, Reported, analyse, crash, patch_of
 from cudalint.model import Finding, PackageFacts, Patch, Plan, Source, Span
+from cudalint.records import field, record, replace
 from cudalint.registry import Rule, by_code
 from cudalint.rewrite.edits import apply, clash
 from cudalint.rewrite.guard import keeps_syntax
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PASSES = 20  # ruff stops after 100; nested computations need one pass a level
 
 
-@dataclass
+@record
 class Fixed:
     """The source after its fixes, what was applied by rule, and what is left."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from cudalint.facts import Facts
@@ -31,7 +32,7 @@ class Position(NamedTuple):
     column: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Source:
     """One file as it was read.
 
@@ -82,7 +83,7 @@ class Source:
         return self.text[span.start : span.end].decode("utf-8", "replace")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Finding:
     """What a check reports. `captures` is what its fix needs to know: nodes, values, names."""
 
@@ -92,7 +93,7 @@ class Finding:
     captures: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PackageFacts:
     """Bits about the package that a file belongs to, read from bytes without parsing.
 
@@ -113,14 +114,14 @@ class Edit(NamedTuple):
     content: bytes
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Plan:
     """A fix that is proven to be possible; `data` is what its `write` needs."""
 
     safety: Safety
     title: str
     finding: Finding
-    facts: Facts = field(compare=False, repr=False)
+    facts: Facts = field(compare=False)
     data: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -142,7 +143,7 @@ class Need(NamedTuple):
     alias: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Patch:
     """The edits of one fix. Imports are data: one engine step merges them per file.
 

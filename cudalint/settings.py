@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from cudalint import globs, registry, selection
 from cudalint.globs import Pattern
 from cudalint.gpus import DEFAULT_TARGETS, architecture
+from cudalint.records import record
 from cudalint.selection import Selection
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _OUTSIDE = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Settings:
     """One folder's settings; `Settings()` are the defaults."""
 
@@ -160,7 +160,7 @@ class Settings:
         """A key of all that findings and fixes depend on."""
         from hashlib import blake2b
 
-        kept = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name not in _OUTSIDE]
+        kept = [(n, getattr(self, n)) for n in self.__match_args__ if n not in _OUTSIDE]
         content = repr(
             (sorted(self.states.items()), sorted(self._fixable), sorted(self._named), kept)
         )
@@ -168,7 +168,7 @@ class Settings:
 
     def __getstate__(self) -> dict[str, object]:
         """Pickle the fields alone, not what was computed from them."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: getattr(self, name) for name in self.__match_args__}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)

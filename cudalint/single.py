@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cudalint import engine
 from cudalint.read import decode, encode, language_of
+from cudalint.records import replace
 from cudalint.report import FileResult
 
 if TYPE_CHECKING:

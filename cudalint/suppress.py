@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from cudalint.lazy import lazy_compile
 from cudalint.logical import covered_rows, next_rows
 from cudalint.model import Span
+from cudalint.records import field, record
 from cudalint.registry import by_code, by_name, find
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Listed(NamedTuple):
         return self.text[:2].upper() == "CU" or bool(self.rules) or self.text.lower() in by_name()
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Suppression:
     """One directive: the rows it covers (None: the whole file) and what it lists (None: all)."""
 

@@ -28,6 +28,7 @@ LAYERS = (
         "formats",
         "model",
         "lazy",
+        "records",
         "rare",
         "prose",
         "occurrences",
@@ -95,6 +96,13 @@ def test_imports_go_one_way(path: Path) -> None:
         assert there != "kernels", f"{path}:{row}: the linter knows nothing of the kernels"
         assert LEVEL[there] <= LEVEL[here], f"{path}:{row}: {here} imports {there}"
         assert {here, there} != {"checks", "fixes"}, f"{path}:{row}: checks and fixes never meet"
+
+
+def test_classes_of_fields_are_records() -> None:
+    for path in _modules():
+        if path.name != "records.py":
+            names = [name for name, _ in _imports(path) if name.startswith("dataclasses")]
+            assert not names, f"{path}: use cudalint.records, which costs no time at start-up"
 
 
 def test_kernels_know_nothing_of_the_linter() -> None:

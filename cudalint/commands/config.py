@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import fields
 from typing import Any
 
 from cudalint.errors import UsageError
@@ -68,10 +67,10 @@ def resolved(path: str, settings: Settings) -> str:
         mark += "" if settings.fixable(rule) else ", not fixed"
         lines.append(f'  "{rule.code}",  # {rule.name}{mark}')
     lines.append("]")
-    for field in fields(settings):
-        if field.name not in _ELSEWHERE:
-            value = getattr(settings, field.name)
-            lines.append(f"{field.name.replace('_', '-')} = {_toml(value)}")
+    for name in settings.__match_args__:
+        if name not in _ELSEWHERE:
+            value = getattr(settings, name)
+            lines.append(f"{name.replace('_', '-')} = {_toml(value)}")
     excluded = ", ".join(_toml(pattern.text) for pattern in settings.exclude)
     lines.append(f"exclude = [{excluded}]")
     lines += [

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cudalint.facts.programs import Programs
 from cudalint.facts.references import Reference, references
 from cudalint.lazy import lazy_compile
+from cudalint.records import record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -30,7 +30,7 @@ _REASON = lazy_compile(
 _OTHERS = lazy_compile(rb"(?:FLASH|EFFICIENT|CUDNN)_ATTENTION")
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Pin:
     """One restriction: `kind` is "deprecated", "math" or "flash off"."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from cudalint.facts.bindings import Binding, bindings_of
 from cudalint.model import Need
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -50,7 +50,7 @@ PUBLIC = {
 }
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Scope:
     """A module, class, function (or lambda) or comprehension, and what it binds."""
 

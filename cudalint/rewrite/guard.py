@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import warnings
-from dataclasses import replace
 
 from cudalint.model import Source
 from cudalint.parse import parse
+from cudalint.records import replace
 
 
 def keeps_syntax(before: Source, text: bytes) -> bool:

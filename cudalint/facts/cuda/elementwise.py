@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cudalint.facts.cuda.affine import ALL_THREADS, GLOBAL_RANK
@@ -15,6 +14,7 @@ from cudalint.facts.cuda.evaluate import arguments_of, text_of
 from cudalint.facts.cuda.functions import declared
 from cudalint.facts.flow import within
 from cudalint.lazy import lazy_compile
+from cudalint.records import record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _ENCLOSED = lazy_compile(r"\([^()]*\)")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Elementwise:
     """A kernel's one loop or guard over its elements, and what stands around it.
 

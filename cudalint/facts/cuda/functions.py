@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +13,7 @@ from cudalint.blank import spaces
 from cudalint.facts.cuda.types import UNKNOWN, CType, inner, last_name, spelled
 from cudalint.lazy import lazy_compile
 from cudalint.parse import language
+from cudalint.records import record
 
 if TYPE_CHECKING:
     from cudalint.facts.cuda import CudaFacts
@@ -36,7 +36,7 @@ class Parameter(NamedTuple):
         return self.type.pointer > 0 or bool(self.sizes)
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Function:
     """A function definition with a body. `macro` is the `#define` that holds it, if one does."""
 
@@ -48,7 +48,7 @@ class Function:
     templates: frozenset[str]
     values: frozenset[str]
     macro: Macro | None
-    facts: CudaFacts = field(repr=False)
+    facts: CudaFacts
 
     @property
     def is_kernel(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,14 @@ from tree_sitter import Node, Query, QueryCursor
 
 from cudalint.facts.cuda.types import last_name
 from cudalint.parse import language
+from cudalint.records import record
 
 if TYPE_CHECKING:
     from cudalint.facts.cuda import CudaFacts
     from cudalint.facts.cuda.functions import Function
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Launch:
     """A launch: what is launched, how, and the innermost function around it.
 

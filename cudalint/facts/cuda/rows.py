@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cudalint.facts.cuda.evaluate import arguments_of, text_of
@@ -12,6 +11,7 @@ from cudalint.facts.cuda.flow import Flow, names_in, place_name
 from cudalint.facts.cuda.functions import Function, declared
 from cudalint.facts.flow import within
 from cudalint.lazy import lazy_compile
+from cudalint.records import record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -32,7 +32,7 @@ class Exponential(NamedTuple):
     loop: Node
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Row:
     """A row that one thread walks: its exponentials, the first of them, the first one's exponent
     in terms of its loop's variable, the type of the exponent and the function that takes the

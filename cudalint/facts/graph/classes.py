@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -30,7 +31,7 @@ class Module(NamedTuple):
     certain: bool = True
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Class:
     """A class with its bases of the same file: what its attributes are, where they are fixed."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.surviving import surviving
 from cudalint.facts.graph.tables import DRAWING
 from cudalint.facts.graph.values import Definition, Graph, Value
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -26,7 +26,7 @@ class Kept(Exception):
     """A statement cannot go; says why."""
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Consumption:
     """The statement that holds the result, and those that go.
 

@@ -10,17 +10,17 @@ be one value, and every operation that a match passes through is `consumed`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import permutations
 
 from cudalint.facts.graph.pool import COMMUTATIVE, number
 from cudalint.facts.graph.pool import is_number as _is_number
 from cudalint.facts.graph.values import Value
+from cudalint.records import field, record
 
 Test = Callable[[Value], bool]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Match:
     """What the variables of a pattern stand for, and the operations that it consumes."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph import layout
 from cudalint.facts.graph.pool import constant, is_const, is_number
 from cudalint.facts.graph.values import Slot, Value
+from cudalint.records import record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cudalint.facts.graph.builder import Builder
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Call:
     """A call of a torch function or method: its operands in order, the tensor first."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from cudalint.facts.graph.pool import is_number
 from cudalint.facts.graph.surviving import surviving
 from cudalint.facts.graph.tables import DRAWING, words
 from cudalint.facts.graph.values import Environment, Graph, Slot, Value
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -37,7 +37,7 @@ class Unspeakable(Exception):
     """A value has no text at the place; says why."""
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Renderer:
     """Texts for the values that are alive where `statement` starts.
 

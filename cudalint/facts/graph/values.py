@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -154,7 +155,7 @@ def _parts_overlap(mine: list[Storage], theirs: list[Storage]) -> bool:
     return True
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Definition:
     """One binding of a name, and the identifier nodes that may read it."""
 
@@ -177,7 +178,7 @@ class Slot(NamedTuple):
 Environment = dict[str, Slot]
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Graph:
     """The values of one function.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cudalint.facts.flow import LOOPS, ancestors, within
 from cudalint.facts.writes import writes_in_place
 from cudalint.lazy import lazy_compile
+from cudalint.records import record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -29,7 +29,7 @@ _DEPTH = 4
 _WRITES = ("pattern_list", "tuple_pattern", "list_pattern", "delete_statement", "global_statement")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Postponed:
     """A proof: keep the tensor at `read`, read it at `reads` and once after the loop `after`.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from cudalint.facts.devices import CPU, CUDA, UNKNOWN
+from cudalint.records import field, record, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ INTEGERS = ("bool", "uint8", "int8", "int16", "int32", "int64", "int")
 FLOATS = ("float16", "bfloat16", "float32", "float64", "float")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Value:
     """What is known of a value.
 

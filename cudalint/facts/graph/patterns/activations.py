@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Literal
 
 from cudalint.facts.graph.patterns.literals import Literals
 from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.values import META, Graph, Use, Value
+from cudalint.records import field, record
 
 Kind = Literal["erf", "tanh", "silu", "quick"]
 Polynomial = dict[int, float]
@@ -21,7 +21,7 @@ NEAR = 2e-4  # and what is the same function still, with a constant written shor
 _TERMS = 40
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Activation:
     """One activation: `result` is what the fused function computes of `x`.
 

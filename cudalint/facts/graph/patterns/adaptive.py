@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from cudalint.facts.graph.patterns.norm_calls import Norm, norms_of
@@ -12,6 +11,7 @@ from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import is_number, is_scalar, number
 from cudalint.facts.graph.values import META, Graph, Use, Value
 from cudalint.lazy import lazy_compile
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
@@ -20,7 +20,7 @@ _VIEWS = frozenset({"unsqueeze", "view", "expand", "index", "cast", "squeeze", "
 _SHIFT = lazy_compile(r"shift|beta|bias")
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class AdaptiveNorm:
     """`result = norm · (offset + scale) + shift`; `x` is what is normalized.
 

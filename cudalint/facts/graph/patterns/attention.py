@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.layout import MATRIX, Order, compose, trimmed
@@ -13,6 +12,7 @@ from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import constant, is_const, is_scalar
 from cudalint.facts.graph.values import Graph, Use, Value
 from cudalint.lazy import lazy_compile
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -27,7 +27,7 @@ _WEIGHT = lazy_compile(r"weight|proj|^w\d*$", re.IGNORECASE)
 _PIXELS = lazy_compile(r"->.*\bc\w*\)? \((?:h w|w h|x y|t h w)\)\s*$")
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Attention:
     """One attention of a graph.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.parameters import parameters
 from cudalint.facts.graph.pool import constant
 from cudalint.facts.graph.values import Graph, Value
+from cudalint.records import record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -22,7 +22,7 @@ _NAMES = (
 )
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class ModuleCall:
     """One call; `dropout`: the module may drop weights while it trains."""
 

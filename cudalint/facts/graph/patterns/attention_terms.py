@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from cudalint.facts.graph.patterns.conditions import Condition
 from cudalint.facts.graph.pool import is_const, is_number
 from cudalint.facts.graph.render import Renderer
 from cudalint.facts.graph.unfit import Unfit
 from cudalint.facts.graph.values import Value
+from cudalint.records import field, record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Part:
     """A mask or a bias, perhaps under a condition; `drops`: true where a key is left out."""
 
@@ -62,7 +61,7 @@ class Part:
         return f"~{render.atom(value)}"
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Terms:
     """The arguments of the fused call, and whether it computes the very same (`exact`)."""
 

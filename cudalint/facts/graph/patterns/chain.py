@@ -6,11 +6,10 @@ both ways must end in the same value, and the steps of the two arms are one cond
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from cudalint.facts.graph.pool import is_const
 from cudalint.facts.graph.values import Value
 from cudalint.lazy import lazy_compile
+from cudalint.records import field, record
 
 DEEP = 60
 
@@ -43,7 +42,7 @@ _BIAS = lazy_compile(r"mask|bias|rel_?pos|alibi|pos_")
 _TWO = {"add": "add", "mul": "mul", "maximum": "clamp"}
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Step:
     """One operation on the running value: `value` is its result, `other` its second operand.
 

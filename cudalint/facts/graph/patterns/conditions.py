@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cudalint.facts.graph.render import Renderer
 from cudalint.facts.graph.values import Value
+from cudalint.records import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Condition:
     """`test` is true (or, if not `wanted`, false)."""
 

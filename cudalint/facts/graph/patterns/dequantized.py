@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.pool import is_number, number
 from cudalint.facts.graph.tables import words
 from cudalint.facts.graph.values import Graph, Value
 from cudalint.lazy import lazy_compile
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -39,7 +39,7 @@ _BESIDE = lazy_compile(r"zero|mask|idx|index|ids?$|shift|^wf|bits|perm", re.IGNO
 _MOST = 60
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Expanded:
     """One product: of `x` and what is made of `stored`; `result` is scaled, perhaps afterwards.
 

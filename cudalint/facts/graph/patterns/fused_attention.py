@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.lengths import positions
@@ -12,6 +11,7 @@ from cudalint.facts.graph.patterns.triangles import Triangle, triangle
 from cudalint.facts.graph.pool import constant, is_const
 from cudalint.facts.graph.values import Graph, Value
 from cudalint.lazy import lazy_compile
+from cudalint.records import record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -26,7 +26,7 @@ WORD = b"scaled_dot_product_attention"
 CALL = lazy_compile(WORD + rb"(?<!def %b)\(" % WORD)
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class FusedCall:
     """One call that stands in the function itself; `given` has no explicit None."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Literal
 
 from cudalint.facts.graph.pool import is_const, is_number, is_scalar, number
 from cudalint.facts.graph.values import META, Graph, Use, Value
 from cudalint.lazy import lazy_compile
+from cudalint.records import field, record
 
 Approximate = Literal["", "none", "tanh"]
 
@@ -26,7 +26,7 @@ _SMALL = lazy_compile(
 )
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Gated:
     """One gated activation.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from cudalint.facts.graph.patterns.adaptive import AdaptiveNorm, root_of
 from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.values import Graph, Use, Value
+from cudalint.records import field, record
 
 _FUSED = ("cudalint.kernels.ada_layer_norm", "cudalint.kernels.ada_rms_norm")
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class GatedResidual:
     """`result = residual + gate · y`; `used`: something else needs the product."""
 

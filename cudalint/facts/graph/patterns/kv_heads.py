@@ -8,7 +8,6 @@ before the heads) pair other keys with the queries.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.fused_attention import FusedCall
@@ -16,6 +15,7 @@ from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.patterns.parameters import handed, parameters
 from cudalint.facts.graph.pool import is_const, is_number, number
 from cudalint.facts.graph.values import Graph, Use, Value
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -27,7 +27,7 @@ _RANK = 4
 _IMPORTED = "transformers."
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Repeat:
     """`base` with its heads repeated; `above` are the permutations on the way to the call."""
 
@@ -37,7 +37,7 @@ class Repeat:
     consumed: list[Value]
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class RepeatedHeads:
     """A fused call whose keys and values are repeated alike."""
 

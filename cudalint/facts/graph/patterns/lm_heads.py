@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.candidates import aliases, attributes
@@ -14,6 +13,7 @@ from cudalint.facts.graph.pool import is_const
 from cudalint.facts.graph.values import Graph, Use, Value
 from cudalint.facts.words import Word
 from cudalint.lazy import lazy_compile
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -31,7 +31,7 @@ _WIDE = lazy_compile(r"\d[\d_]{3,}")
 _TRANSPOSED = lazy_compile(rb"weight\.(?:T\b|t\(|mT\b)")
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Head:
     """One loss of logits that a projection makes.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.losses import Loss, losses
 from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import is_const, is_number, number
 from cudalint.facts.graph.values import Graph, Use, Value
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
@@ -20,7 +20,7 @@ _VIEWS = frozenset(
 )
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Found:
     """One computation; `form` is "log", "nll", "one-hot" or "copy".
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.parameters import handed, parameters
 from cudalint.facts.graph.values import Graph, Value
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -21,7 +21,7 @@ _MODULES = {"CrossEntropyLoss": "cross_entropy", "NLLLoss": "nll_loss"}
 _LITERALS = frozenset({"integer", "float", "string", "unary_operator", "none", "true", "false"})
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Loss:
     """One loss of classes. `module`: hooks can see its call; `unread`: why an option has no text."""
 

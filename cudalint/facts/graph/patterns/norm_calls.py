@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from cudalint.facts.graph.patterns.norm_parts import HandNorm, narrow
@@ -13,6 +12,7 @@ from cudalint.facts.graph.pool import constant, is_const
 from cudalint.facts.graph.tables import NORM_CLASS
 from cudalint.facts.graph.values import Graph, Use, Value
 from cudalint.lazy import lazy_compile
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -41,7 +41,7 @@ _INHERITED = lazy_compile(
 )
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Norm:
     """One norm over the last dim. `why`: what keeps a fix from writing it in another form.
 

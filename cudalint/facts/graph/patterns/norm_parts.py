@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from cudalint.facts.graph.match import either, first, op, product, through, var
 from cudalint.facts.graph.pool import is_const
 from cudalint.facts.graph.values import Use, Value
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -75,7 +75,7 @@ LAYER = either(
 )
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class HandNorm:
     """One norm: `result` is the last value that the fused function computes as well.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.adaptive import adaptive_norms
@@ -11,6 +10,7 @@ from cudalint.facts.graph.patterns.norm_calls import Norm, norms_of
 from cudalint.facts.graph.pool import is_const, is_number, is_scalar
 from cudalint.facts.graph.values import META, Graph, Value
 from cudalint.lazy import lazy_compile
+from cudalint.records import record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -29,7 +29,7 @@ _LEAVING = frozenset({"return_statement", "raise_statement", "continue_statement
 _DEEP = 600  # values looked at for one sum
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class ResidualNorm:
     """`sum = operand + operand`, of which `norm` is one user among several.
 

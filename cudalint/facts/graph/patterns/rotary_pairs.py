@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.halves import narrowed
 from cudalint.facts.graph.patterns.rotary import turns
 from cudalint.facts.graph.patterns.rotary_stages import Stage, Turn
 from cudalint.facts.graph.values import Graph, Value
+from cudalint.records import record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Place:
     """Where a call for both results goes: in a tuple of the two, or in two assignments.
 
@@ -30,7 +30,7 @@ class Place:
     first: Node | None = None
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Option:
     """Results that one call may have, the outermost first; `own`: each is cast to its own dtype."""
 
@@ -39,7 +39,7 @@ class Option:
     own: bool = False
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Rotation:
     """One finding: a tensor that is turned, or two that are turned alike."""
 

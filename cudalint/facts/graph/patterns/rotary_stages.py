@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from cudalint.facts.graph.patterns.halves import Layout, joined, narrowed
 from cudalint.facts.graph.pool import is_const, is_number, number
 from cudalint.facts.graph.values import META, Graph, Value
+from cudalint.records import field, record
 
 Form = Literal["full", "half", "complex"]
 
@@ -39,7 +39,7 @@ class Stage(NamedTuple):
     like: Value | None = None
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Turn:
     """One tensor that is turned. `x` is it before casts, `wide` after them, where they agree.
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from cudalint.facts.graph.patterns.bounds import called, is_bounded
 from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import is_const, is_number, number
 from cudalint.facts.graph.values import Graph, Use, Value
+from cudalint.records import field, record
 
 # What a denominator may pass through between its sum and the division.
 _SHAPING = frozenset({"unsqueeze", "view", "expand", "index", "cast", "torch.expand_as"})
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class HandSoftmax:
     """`result = part / sum(part)`, with `exp` in `part`; `x` is what the softmax is taken of."""
 

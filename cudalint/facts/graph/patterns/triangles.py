@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.masks import is_infinite
 from cudalint.facts.graph.patterns.parameters import parameters
 from cudalint.facts.graph.pool import constant, is_const, is_number, number
 from cudalint.facts.graph.values import Graph, Value
+from cudalint.records import record, replace
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -27,7 +27,7 @@ _SQUARE = "torch.nn.Transformer.generate_square_subsequent_mask"
 _DEEP = 30
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Triangle:
     """What a mask holds on the lower side and above it, its two lengths, its dims.
 
