@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
-from cudalint.kernels._attention import by_formula, dropout, launches
+from cudalint.kernels._attention import by_formula, dropout, launches, reference
 from cudalint.kernels._attention.call import Extras, Form
+from tests.kernels.error_law import assert_all_allowed
 from tests.kernels.inputs import guarded_empty, poisoned_empty
 
 TOLERANCE = {torch.float32: 4e-6, torch.float16: 3e-3, torch.bfloat16: 2**-6}
@@ -164,6 +167,49 @@ def test_nothing_is_written_outside_the_results() -> None:
         out, lse = launches.forward(x)
         launches.backward(out, x, out, lse, (True, True, True, True), extras.bias)
     assert guards.untouched()
+
+
+def in_turn(
+    self: Any, a: TensorHandle, b: TensorHandle, d: TensorHandle, *others: Any
+) -> TensorHandle:
+    """A product as a GPU makes it of float32, one number after the other."""
+    x, y = a.data.astype(np.float64), b.data.astype(np.float64)
+    total = d.data.astype(np.float32)
+    for k in range(x.shape[-1]):
+        total = (total + x[..., k : k + 1] * y[..., k : k + 1, :]).astype(np.float32)
+    return TensorHandle(total, d.dtype.scalar)
+
+
+@pytest.mark.parametrize(("name", "offset"), [("softcap", 300.0), ("sinks", 0.0)])
+def test_float32_gradients_keep_the_error_law(
+    name: str, offset: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values far from 0 make dp and delta large, of which dp − delta is a small rest."""
+    monkeypatch.setattr(InterpreterBuilder, "create_dot", in_turn)
+    extras, form = named(name)
+    form = form._replace(right=0)
+    runs: list[list[tuple[Tensor, Tensor, Tensor]]] = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        q, k, v = operands(33, 33, 64)
+        v, dout = v + offset, torch.randn(1, HEADS, 33, 64)
+        x = launches.operands(q, k, v, extras, form)
+        ours = launches.backward(dout, x, *launches.forward(x), (True, True, False, False), None)
+        others = [differentiated(dout.to(t), (q, k, v), extras, form) for t in WIDE]
+        runs.append(list(zip(ours[:3], *others, strict=True)))
+    assert_all_allowed(runs, factor=3.0)
+
+
+WIDE = (torch.float32, torch.float64)
+
+
+def differentiated(
+    dout: Tensor, qkv: tuple[Tensor, Tensor, Tensor], extras: Extras, form: Form
+) -> tuple[Tensor, ...]:
+    """The gradients that torch finds in the specification."""
+    leaves = [t.to(dout.dtype).requires_grad_() for t in qkv]
+    out = reference.attention(*leaves, by_formula.options_of(extras, form))
+    return torch.autograd.grad(out, leaves, dout)
 
 
 def test_programs_that_chose_tf32_by_the_newer_setting() -> None:

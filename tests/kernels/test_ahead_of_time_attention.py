@@ -24,6 +24,7 @@ KERNELS: dict[str, Any] = {
     "keys": backward_kernels.keys_backward,
     "values": backward_kernels.keys_backward,
     "queries": backward_kernels.queries_backward,
+    "rest of delta": backward_kernels.queries_backward,
     "bias": bias_kernel.bias_backward,
 }
 NAMES = ("SOFTCAP", "BIAS", "MASK", "ALIBI", "SINKS", "DROPOUT", "LEFT", "RIGHT")
@@ -49,7 +50,7 @@ def compiled(
     names = function.arg_names
     tile = blocks or blocks_of(
         arch // 10,
-        kernel,
+        "queries" if kernel == "rest of delta" else kernel,
         width,
         SIZE[dtype],
         4096,
@@ -66,7 +67,7 @@ def compiled(
     rounded = max(next_power_of_two(width), 16)
     constants |= {
         "WIDTH": width, "V_WIDTH": width, "PRECISE": dtype == "fp32", "PRECISION": "ieee",
-        "WIDEN": False, "KEY_GRAD": kernel == "keys",
+        "WIDEN": False, "QUERY_GRAD": kernel == "queries", "KEY_GRAD": kernel == "keys",
         "VALUE_GRAD": kernel == "values" or rounded <= WIDEST_OF_BOTH, "ROWS": True, "COLS": True,
         "BLOCK_I": tile.i, "BLOCK_J": tile.j, "BLOCK_D": rounded, "BLOCK_E": rounded,
     }  # fmt: skip
@@ -138,3 +139,8 @@ def test_other_dtypes(kernel: str) -> None:
     assert_fits(compiled(kernel, "alibi", 128, "fp16"), 90)
     assert_fits(compiled(kernel, "window", 64, "fp32"), 90)
     assert compiled(kernel, "window", 256, "fp32").shared <= SHARED_LIMIT[86]
+
+
+@pytest.mark.parametrize("arch", [86, 90, 100])
+def test_the_rest_of_delta(arch: int) -> None:
+    assert_fits(compiled("rest of delta", "window", 64, "fp32", arch=arch), arch)

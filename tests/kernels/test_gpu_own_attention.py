@@ -136,6 +136,30 @@ def test_float32_is_float32(name: str, width: int) -> None:
     check(operands(width=width, dtype=torch.float32), **features(name))
 
 
+@pytest.mark.parametrize("offset", [0.0, 30.0, 1000.0])
+@pytest.mark.parametrize("name", ["window", "softcap", "alibi", "sinks", "bias"])
+def test_float32_gradients_are_as_exact_as_those_of_the_formula(name: str, offset: float) -> None:
+    """Against what autograd makes of it, whose errors in Σ p · dp and in dp are the same ones."""
+    options = Options(None, 0.0, False, None, True, *(None,) * 5, "top-left")
+    options = options._replace(**features(name))
+    q, k, v = operands(dtype=torch.float32)
+    dy = torch.randn_like(q)
+    runs = []
+    for run, dtype in ((attention, torch.float32), *((by_autograd, d) for d in WIDE)):
+        leaves = [t.to(dtype).requires_grad_() for t in (q, k, v + offset)]
+        out = run(*leaves, **options._asdict())
+        runs.append([out.detach(), *torch.autograd.grad(out, leaves, dy.to(dtype))])
+    for i, (ours, fair, exact) in enumerate(zip(*runs, strict=True)):
+        assert_allowed(ours, fair, exact, factor=3.0 if i else 2.0)
+
+
+WIDE = (torch.float32, torch.float64)
+
+
+def by_autograd(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
+    return reference.attention(q, k, v, Options(**options))
+
+
 def test_float32_with_tf32_where_that_is_asked_for() -> None:
     q, k, v = operands(dtype=torch.float32)
     exact = attention(q, k, v, window=(9, 9), enable_gqa=True)

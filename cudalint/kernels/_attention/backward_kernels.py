@@ -3,6 +3,10 @@
 No two programs add to one number: `keys` makes dk and dv, one program for each block of keys, which
 goes through the query heads of its group; `queries` makes dq; `biases` makes dbias, one program for
 each of its tiles, which goes through the batches and heads that share it. All make the weights anew.
+
+In float32 Σ out · dout is not all of delta: where few keys are seen, dp − delta is a small difference,
+and both must have the same rounding errors. What Σ ds is off by, the rest, is made by `queries`
+beforehand, from the very dp that the others will make, and taken off dp − delta.
 """
 # mypy: disable-error-code="import-untyped, import-not-found, no-untyped-def, untyped-decorator"
 
@@ -12,10 +16,11 @@ import triton
 import triton.language as tl
 
 from cudalint.kernels._attention.scores import (
-    LOG2E,
+    as_score,
     dropout_key,
     kept,
     load_tile,
+    power,
     score_tile,
     store_tile,
     tile_range,
@@ -35,26 +40,30 @@ def load_line(ptr, start, line, rows, other, EDGE: tl.constexpr):
 
 @triton.jit
 def load_sums(
-    lse_ptr, delta_ptr, at, start, line, queries, plane, ADDED: tl.constexpr, EDGE: tl.constexpr
+    lse_ptr, delta_ptr, at, start, line, queries, plane, APART: tl.constexpr, REST: tl.constexpr,
+    EDGE: tl.constexpr,
 ):  # fmt: skip
-    """What is kept of the queries of the head at `at`: (lse, share, delta).
+    """What is kept of the queries of the head at `at`: (lse, share, delta, its rest).
 
-    exp2(t − lse) · share is a weight, without ADDED exp2(t − lse).
+    power(t − lse) · share is a weight, without APART power(t − lse).
     """
     lse = load_line(lse_ptr + at, start, line, queries, float("inf"), EDGE)
     delta = load_line(delta_ptr + at, start, line, queries, 0.0, EDGE)
     share = delta
-    if ADDED:
+    if APART:
         share = load_line(lse_ptr + plane + at, start, line, queries, 0.0, EDGE)
-    return lse, share, delta
+    rest = delta
+    if REST:
+        rest = load_line(delta_ptr + plane + at, start, line, queries, 0.0, EDGE)
+    return lse, share, delta, rest
 
 
 @triton.jit
 def prepare(
     out_ptr, dout_ptr, lse_ptr, sinks_ptr, delta_ptr, parts_ptr, heads, queries, out_b, out_h, out_i,
     dout_b, dout_h, dout_i, plane,
-    V_WIDTH: tl.constexpr, ADDED: tl.constexpr, SINKS: tl.constexpr, BLOCK_I: tl.constexpr,
-    BLOCK_E: tl.constexpr,
+    V_WIDTH: tl.constexpr, APART: tl.constexpr, PRECISE: tl.constexpr, SINKS: tl.constexpr,
+    BLOCK_I: tl.constexpr, BLOCK_E: tl.constexpr,
 ):  # fmt: skip
     """delta = Σ out · dout of each query, and of each block its part of the sink's gradient."""
     blocks = (queries + BLOCK_I - 1) // BLOCK_I
@@ -70,10 +79,14 @@ def prepare(
     delta = tl.sum(out * dout, 1)
     tl.store(delta_ptr + head * queries + row, delta, mask=row < queries)
     if SINKS:
-        sink = tl.load(sinks_ptr + h).to(tl.float32) * LOG2E
+        sink = as_score(tl.load(sinks_ptr + h), PRECISE)
         at = head * queries
-        lse, share, _ = load_sums(lse_ptr, delta_ptr, at, first, line, queries, plane, ADDED, True)
-        weight = tl.exp2(sink - lse) * share if ADDED else tl.exp2(sink - lse)
+        lse, share, _, _ = load_sums(
+            lse_ptr, delta_ptr, at, first, line, queries, plane, APART, False, True
+        )
+        weight = power(sink - lse, PRECISE)
+        if APART:
+            weight = weight * share
         tl.store(parts_ptr + number, -tl.sum(weight * delta, 0))
 
 
@@ -88,21 +101,23 @@ def weight_gradients(a, b, delta, DROPOUT: tl.constexpr, PRECISION: tl.constexpr
 
 @triton.jit
 def score_gradients(
-    t, dp, lse, share, delta, key, i, j, threshold, kept_scale, ADDED: tl.constexpr,
-    DROPOUT: tl.constexpr,
+    t, dp, lse, share, delta, rest, key, i, j, threshold, kept_scale, APART: tl.constexpr,
+    REST: tl.constexpr, DROPOUT: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
-    """(the weights as they met v, the gradient of the scores); lse, share and delta go with i.
+    """(the weights as they met v, the gradient of the scores); lse, share, delta, rest go with i.
 
     `dp` comes from `weight_gradients`.
     """
-    p = tl.exp2(t - lse)
-    if ADDED:
+    p = power(t - lse, PRECISE)
+    if APART:
         p = p * share
     dropped = p
     if DROPOUT:
         keep = kept(key, i, j, threshold)
         dropped = tl.where(keep, p * kept_scale, 0.0)
         dp = tl.where(keep, dp * kept_scale, 0.0) - delta
+    if REST:
+        dp = dp - rest
     return dropped, p * dp
 
 
@@ -124,7 +139,8 @@ def keys_backward(
 
     Wide heads take two launches: the registers hold one sum of such a width.
     """
-    ADDED: tl.constexpr = BIAS or MASK == 1
+    APART: tl.constexpr = BIAS or MASK == 1 or PRECISE
+    REST: tl.constexpr = PRECISE and PRECISION == "ieee"
     blocks = (keys + BLOCK_J - 1) // BLOCK_J
     number = tl.program_id(0)
     kv_head = (number // blocks).to(tl.int64)
@@ -153,7 +169,7 @@ def keys_backward(
             start = tile_start(step % each, lo, full_lo, full_hi, lefts, EDGE, BLOCK_I)
             slope = 0.0
             if ALIBI:
-                slope = tl.load(slopes_ptr + b * slopes_b + h * slopes_h).to(tl.float32) * LOG2E
+                slope = as_score(tl.load(slopes_ptr + b * slopes_b + h * slopes_h), PRECISE)
             q_at = q_ptr + b * q_b + h * q_h
             q = load_tile(q_at, start, line, q_i, queries, WIDTH, BLOCK_D, EDGE, WIDEN)
             qk = tl.dot(k, tl.trans(q), input_precision=PRECISION)
@@ -163,16 +179,17 @@ def keys_backward(
                 softcap, queries, keys, left, right, shift, SOFTCAP, BIAS, MASK, ALIBI, LEFT,
                 RIGHT, EDGE, PRECISE,
             )  # fmt: skip
-            lse, share, delta = load_sums(
-                lse_ptr, delta_ptr, head * queries, start, line, queries, plane, ADDED, EDGE
+            lse, share, delta, rest = load_sums(
+                lse_ptr, delta_ptr, head * queries, start, line, queries, plane, APART, REST, EDGE
             )
             dout_at = dout_ptr + b * dout_b + h * dout_h
             dout = load_tile(dout_at, start, line, dout_i, queries, V_WIDTH, BLOCK_E, EDGE, WIDEN)
             dp = weight_gradients(v, tl.trans(dout), delta[None, :], DROPOUT, PRECISION)
             key = dropout_key(seed_ptr, head, DROPOUT)
             p, ds = score_gradients(
-                t, dp, lse[None, :], share[None, :], delta[None, :], key, start + line[None, :],
-                first + col[:, None], threshold, kept_scale, ADDED, DROPOUT,
+                t, dp, lse[None, :], share[None, :], delta[None, :], rest[None, :], key,
+                start + line[None, :], first + col[:, None], threshold, kept_scale, APART, REST,
+                DROPOUT, PRECISE,
             )  # fmt: skip
             if VALUE_GRAD:
                 dv = tl.dot(p.to(dout.dtype), dout, dv, input_precision=PRECISION)
@@ -191,7 +208,7 @@ def keys_backward(
 @triton.jit
 def queries_backward(
     q_ptr, k_ptr, v_ptr, bias_ptr, mask_ptr, slopes_ptr, seed_ptr, dout_ptr, lse_ptr, delta_ptr,
-    dq_ptr,
+    sinks_ptr, dq_ptr,
     heads, groups, queries, keys, q_b, q_h, q_i, k_b, k_h, k_j, v_b, v_h, v_j, bias_b, bias_h,
     bias_i, bias_j, mask_b, mask_h, mask_i, mask_j, slopes_b, slopes_h, dout_b, dout_h, dout_i,
     dq_b, dq_h, dq_i,
@@ -199,10 +216,12 @@ def queries_backward(
     WIDTH: tl.constexpr, V_WIDTH: tl.constexpr, SOFTCAP: tl.constexpr, BIAS: tl.constexpr,
     MASK: tl.constexpr, ALIBI: tl.constexpr, DROPOUT: tl.constexpr, LEFT: tl.constexpr,
     RIGHT: tl.constexpr, PRECISE: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
+    SINKS: tl.constexpr, QUERY_GRAD: tl.constexpr,
     BLOCK_I: tl.constexpr, BLOCK_J: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
 ):  # fmt: skip
-    """dq of a block of queries, over the same tiles of keys as the forward."""
-    ADDED: tl.constexpr = BIAS or MASK == 1
+    """dq of a block of queries, over the same tiles of keys as the forward, or the rest of delta."""
+    APART: tl.constexpr = BIAS or MASK == 1 or PRECISE
+    REST: tl.constexpr = PRECISE and PRECISION == "ieee" and QUERY_GRAD
     blocks = (queries + BLOCK_I - 1) // BLOCK_I
     number = tl.program_id(0)
     head = (number // blocks).to(tl.int64)
@@ -216,16 +235,17 @@ def queries_backward(
     mask_ptr += b * mask_b + h * mask_h
     slope = 0.0
     if ALIBI:
-        slope = tl.load(slopes_ptr + b * slopes_b + h * slopes_h).to(tl.float32) * LOG2E
+        slope = as_score(tl.load(slopes_ptr + b * slopes_b + h * slopes_h), PRECISE)
     key = dropout_key(seed_ptr, head, DROPOUT)
     line, col = tl.arange(0, BLOCK_I), tl.arange(0, BLOCK_J)
     row = first + line
     q = load_tile(q_ptr, first, line, q_i, queries, WIDTH, BLOCK_D, True, WIDEN)
     dout = load_tile(dout_ptr, first, line, dout_i, queries, V_WIDTH, BLOCK_E, True, WIDEN)
-    lse, share, delta = load_sums(
-        lse_ptr, delta_ptr, head * queries, first, line, queries, plane, ADDED, True
+    lse, share, delta, rest = load_sums(
+        lse_ptr, delta_ptr, head * queries, first, line, queries, plane, APART, REST, True
     )
     dq = tl.zeros([BLOCK_I, BLOCK_D], tl.float32)
+    off = tl.zeros([BLOCK_I], tl.float32)
     last = tl.minimum(first + BLOCK_I, queries) - 1
     lo, full_lo, full_hi, lefts, edges = tile_range(
         first, last, keys, left, right, shift, LEFT, RIGHT, BLOCK_J
@@ -244,11 +264,21 @@ def queries_backward(
             v = load_tile(v_ptr, start, col, v_j, keys, V_WIDTH, BLOCK_E, EDGE, WIDEN)
             dp = weight_gradients(dout, tl.trans(v), delta[:, None], DROPOUT, PRECISION)
             _, ds = score_gradients(
-                t, dp, lse[:, None], share[:, None], delta[:, None], key, row[:, None],
-                start + col[None, :], threshold, kept_scale, ADDED, DROPOUT,
+                t, dp, lse[:, None], share[:, None], delta[:, None], rest[:, None], key,
+                row[:, None], start + col[None, :], threshold, kept_scale, APART, REST, DROPOUT,
+                PRECISE,
             )  # fmt: skip
-            if SOFTCAP:
-                ds = ds * derivative
-            dq = tl.dot(ds.to(k.dtype), k, dq, input_precision=PRECISION)
-    dq_ptr += b * dq_b + h * dq_h
-    store_tile(dq_ptr, dq * dscale, first, line, dq_i, queries, WIDTH, BLOCK_D)
+            if QUERY_GRAD:
+                if SOFTCAP:
+                    ds = ds * derivative
+                dq = tl.dot(ds.to(k.dtype), k, dq, input_precision=PRECISION)
+            else:
+                off += tl.sum(ds, 1)
+    if QUERY_GRAD:
+        dq_ptr += b * dq_b + h * dq_h
+        store_tile(dq_ptr, dq * dscale, first, line, dq_i, queries, WIDTH, BLOCK_D)
+    else:
+        if SINKS:  # a key whose value is 0
+            sink = as_score(tl.load(sinks_ptr + h), PRECISE)
+            off -= power(sink - lse, PRECISE) * share * delta
+        tl.store(delta_ptr + plane + head * queries + row, off, mask=row < queries)

@@ -15,7 +15,7 @@ from cudalint.kernels._attention.backward_kernels import (
     score_gradients,
     weight_gradients,
 )
-from cudalint.kernels._attention.scores import LOG2E, dropout_key, load_tile, score_tile
+from cudalint.kernels._attention.scores import as_score, dropout_key, load_tile, score_tile
 
 
 @triton.jit
@@ -34,6 +34,7 @@ def bias_backward(
 ):  # fmt: skip
     """Where the bias is one row for all queries, not ROWS, a tile gives one row of sums for its block
     of queries, and likewise one column where not COLS; the launch adds these."""
+    REST: tl.constexpr = PRECISE and PRECISION == "ieee"
     blocks_j = (keys + BLOCK_J - 1) // BLOCK_J
     blocks = (queries + BLOCK_I - 1) // BLOCK_I * blocks_j
     number = tl.program_id(0)
@@ -50,7 +51,7 @@ def bias_backward(
         head = b * heads + h
         slope = 0.0
         if ALIBI:
-            slope = tl.load(slopes_ptr + b * slopes_b + h * slopes_h).to(tl.float32) * LOG2E
+            slope = as_score(tl.load(slopes_ptr + b * slopes_b + h * slopes_h), PRECISE)
         q_at = q_ptr + b * q_b + h * q_h
         q = load_tile(q_at, start_i, line_i, q_i, queries, WIDTH, BLOCK_D, True, WIDEN)
         k_at = k_ptr + b * k_b + h // groups * k_h
@@ -66,14 +67,14 @@ def bias_backward(
         dout = load_tile(dout_at, start_i, line_i, dout_i, queries, V_WIDTH, BLOCK_E, True, WIDEN)
         v_at = v_ptr + b * v_b + h // groups * v_h
         v = load_tile(v_at, start_j, line_j, v_j, keys, V_WIDTH, BLOCK_E, True, WIDEN)
-        lse, share, delta = load_sums(
-            lse_ptr, delta_ptr, head * queries, start_i, line_i, queries, plane, True, True
+        lse, share, delta, rest = load_sums(
+            lse_ptr, delta_ptr, head * queries, start_i, line_i, queries, plane, True, REST, True
         )
         dp = weight_gradients(dout, tl.trans(v), delta[:, None], DROPOUT, PRECISION)
         key = dropout_key(seed_ptr, head, DROPOUT)
         _, ds = score_gradients(
-            t, dp, lse[:, None], share[:, None], delta[:, None], key, row[:, None], col[None, :],
-            threshold, kept_scale, True, DROPOUT,
+            t, dp, lse[:, None], share[:, None], delta[:, None], rest[:, None], key, row[:, None],
+            col[None, :], threshold, kept_scale, True, REST, DROPOUT, PRECISE,
         )  # fmt: skip
         acc += ds
     at_i, at_j = row.to(tl.int64), col.to(tl.int64)

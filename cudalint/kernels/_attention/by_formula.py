@@ -15,12 +15,13 @@ LOWEST = -2.3e38
 
 def forward(q: Tensor, k: Tensor, v: Tensor, extras: Extras, form: Form) -> tuple[Tensor, Tensor]:
     """The result, and of each query what the kernel's backward wants."""
+    apart, unit = extras.apart(q.dtype), LOG2E if q.dtype.itemsize == 2 else 1.0
     q, k, v = _wide(q, k, v)
-    scores = reference.scores(q, k, _options(extras, form))
+    scores = reference.scores(q, k, options_of(extras, form))
     weights, highest, total = reference.weights(scores, extras.sinks)
     nothing = total == 0.0
-    if extras.added:
-        finite = highest.clamp(min=LOWEST) * LOG2E
+    if apart:
+        finite = highest.clamp(min=LOWEST) * unit
         lse = torch.stack([finite, 1.0 / total.masked_fill(nothing, 1.0)])
         lse[0].masked_fill_(nothing, float("inf"))
     else:
@@ -34,7 +35,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     """The gradients of q, k, v, of the scores before masks, and of the sinks."""
     groups = q.shape[1] // k.shape[1]
-    options = _options(extras, form)
+    options = options_of(extras, form)
     q, k, v = _wide(q, k, v)
     dout = dout.to(q.dtype)
     weights, highest, total = reference.weights(reference.scores(q, k, options), extras.sinks)
@@ -73,7 +74,7 @@ def _kept(extras: Extras, form: Form, weights: Tensor) -> Tensor | None:
     return kept.to(weights.dtype) / (1.0 - form.dropout_p)
 
 
-def _options(extras: Extras, form: Form) -> Options:
+def options_of(extras: Extras, form: Form) -> Options:
     return Options(
         attn_mask=extras.attn_mask,
         dropout_p=form.dropout_p,

@@ -25,11 +25,15 @@ class Extras(NamedTuple):
     sinks: Tensor | None
     seed: Tensor | None
 
-    @property
-    def added(self) -> bool:
-        """Whether numbers are added to the scores, of which the lowest are −10³⁸."""
+    def apart(self, dtype: torch.dtype) -> bool:
+        """Whether the highest score and the sum of the exponentials are kept apart.
+
+        Numbers added to the scores reach −10³⁸, beside which the sum would be lost; and in float32
+        the rounding of their sum would be seen.
+        """
         mask = self.attn_mask
-        return self.bias is not None or (mask is not None and mask.dtype != torch.bool)
+        added = self.bias is not None or (mask is not None and mask.dtype != torch.bool)
+        return added or dtype in (torch.float32, torch.float64)
 
 
 class Form(NamedTuple):

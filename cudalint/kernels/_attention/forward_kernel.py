@@ -11,10 +11,11 @@ import triton
 import triton.language as tl
 
 from cudalint.kernels._attention.scores import (
-    LOG2E,
+    as_score,
     dropout_key,
     kept,
     load_tile,
+    power,
     score_tile,
     store_tile,
     tile_range,
@@ -36,10 +37,9 @@ def forward(
 ):  # fmt: skip
     """`lse` is log₂ of the sum of the exponentials, +∞ where a query sees nothing.
 
-    With numbers added to the scores it is the highest score, and `plane` further lies 1 / the sum:
-    beside a highest score of −10³⁸ the sum would be lost.
+    APART it is the highest score, and `plane` further lies 1 / the sum: see `Extras.apart`.
     """
-    ADDED: tl.constexpr = BIAS or MASK == 1
+    APART: tl.constexpr = BIAS or MASK == 1 or PRECISE
     blocks = (queries + BLOCK_I - 1) // BLOCK_I
     number = tl.program_id(0)
     head = (number // blocks).to(tl.int64)
@@ -54,7 +54,7 @@ def forward(
     mask_ptr += b * mask_b + h * mask_h
     slope = 0.0
     if ALIBI:
-        slope = tl.load(slopes_ptr + b * slopes_b + h * slopes_h).to(tl.float32) * LOG2E
+        slope = as_score(tl.load(slopes_ptr + b * slopes_b + h * slopes_h), PRECISE)
     key = dropout_key(seed_ptr, head, DROPOUT)
     line, col = tl.arange(0, BLOCK_I), tl.arange(0, BLOCK_J)
     row = first + line
@@ -62,7 +62,7 @@ def forward(
     highest = tl.full([BLOCK_I], -float("inf"), tl.float32)
     total = tl.zeros([BLOCK_I], tl.float32)
     if SINKS:
-        sink = tl.load(sinks_ptr + h).to(tl.float32) * LOG2E
+        sink = as_score(tl.load(sinks_ptr + h), PRECISE)
         highest = tl.zeros([BLOCK_I], tl.float32) + sink
         total += tl.where(sink == -float("inf"), 0.0, 1.0)
     acc = tl.zeros([BLOCK_I, BLOCK_E], tl.float32)
@@ -83,8 +83,8 @@ def forward(
             )  # fmt: skip
             higher = tl.maximum(highest, tl.max(t, 1))
             base = tl.where(higher == -float("inf"), 0.0, higher)  # −∞ − −∞ would be NaN
-            p = tl.exp2(t - base[:, None])
-            rescaled = tl.exp2(highest - base)
+            p = power(t - base[:, None], PRECISE)
+            rescaled = power(highest - base, PRECISE)
             total = total * rescaled + tl.sum(p, 1)
             highest = higher
             acc = acc * rescaled[:, None]
@@ -95,8 +95,8 @@ def forward(
     nothing = total == 0.0
     acc = acc * (kept_scale / tl.where(nothing, 1.0, total))[:, None]
     store_tile(out_ptr, acc, first, line, out_i, queries, V_WIDTH, BLOCK_E)
-    lse = highest if ADDED else highest + tl.log2(total)
+    lse = highest if APART else highest + tl.log2(total)
     lse_at = lse_ptr + head * queries + row
     tl.store(lse_at, tl.where(nothing, float("inf"), lse), mask=row < queries)
-    if ADDED:
+    if APART:
         tl.store(lse_at + plane, 1.0 / tl.where(nothing, 1.0, total), mask=row < queries)

@@ -18,6 +18,7 @@ from cudalint.kernels._attention.call import (
 from cudalint.kernels._attention.forward_kernel import forward as forward_kernel
 from cudalint.kernels._attention.operands import (
     Operands,
+    is_exact,
     numbers,
     operands,
     plane,
@@ -43,7 +44,7 @@ def forward(x: Operands) -> tuple[Tensor, Tensor]:
     """The result, and what the backward wants of each query: see the kernel."""
     q, v = x.q, x.v
     out = empty_result(q, v)
-    planes = 2 if x.extras.added else 1
+    planes = 2 if x.extras.apart(q.dtype) else 1
     lse = torch.empty((planes, *q.shape[:3]), dtype=torch.float32, device=q.device)
     key = ("forward", x.layout, out.stride())
     tensors = (*x.pointers, _or(x.extras.sinks, q), _or(x.extras.seed, q), out, lse)
@@ -81,10 +82,13 @@ def backward(
     delta, dsinks = _prepared_sums(dout, x, out, lse, wanted[3])
     sums = (_or(x.extras.seed, x.q), dout, lse, delta)
     dq = dk = dv = dbias = None
+    if is_exact(x) and any(wanted[:3]):
+        _launch_queries(x, sums, None)
     if wanted[1]:
         dk, dv = _keys_backward(x, sums)
     if wanted[0]:
-        dq = _queries_backward(x, sums)
+        dq = empty_like(x.q)
+        _launch_queries(x, sums, dq)
     if wanted[2] and bias is not None:
         dbias = _bias_backward(x, sums, bias)
     return Gradients(dq, dk, dv, dbias, dsinks)
@@ -97,7 +101,8 @@ def _prepared_sums(
     width = max(next_power_of_two(out.shape[-1]), LEAST)
     rows = LEAST if q.get_device() < 0 else max(8192 // width, LEAST)
     grid = -(-q.shape[2] // rows) * q.shape[0] * q.shape[1]
-    delta = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+    planes = 2 if is_exact(x) else 1
+    delta = torch.empty((planes, *q.shape[:3]), dtype=torch.float32, device=q.device)
     parts = delta
     if sinks_grad:
         parts = torch.empty((q.shape[0], q.shape[1], grid // (q.shape[0] * q.shape[1])),
@@ -107,7 +112,7 @@ def _prepared_sums(
         grid,
         tensors,
         (q.shape[1], q.shape[2], *out.stride()[:3], *dout.stride()[:3], plane(q)),
-        (out.shape[-1], x.extras.added, sinks_grad, rows, width),
+        (out.shape[-1], x.extras.apart(q.dtype), q.dtype == torch.float32, sinks_grad, rows, width),
         4,
     )(*tensors)
     if not sinks_grad or sinks is None:
@@ -149,11 +154,11 @@ def _launch_keys(
     prepared(*tensors)
 
 
-def _queries_backward(x: Operands, sums: tuple[Tensor, ...]) -> Tensor:
-    q = x.q
-    dq = empty_like(q)
-    key = ("queries", x.layout, sums[1].stride(), dq.stride())
-    tensors = (*x.pointers, *sums, dq)
+def _launch_queries(x: Operands, sums: tuple[Tensor, ...], dq: Tensor | None) -> None:
+    """Without `dq` the rest of delta."""
+    q, result = x.q, _or(dq, x.q)
+    key = ("queries", x.layout, sums[1].stride(), result.stride(), dq is None)
+    tensors = (*x.pointers, *sums, _or(x.extras.sinks, q), result)
     prepared = _known.get(key)
     if prepared is None:
         tile = _tile("queries", x)
@@ -161,15 +166,14 @@ def _queries_backward(x: Operands, sums: tuple[Tensor, ...]) -> Tensor:
             -(-q.shape[2] // tile.i) * q.shape[0] * q.shape[1],
             tensors,
             (
-                *strides(x), *sums[1].stride()[:3], *dq.stride()[:3], plane(q), *numbers(x),
+                *strides(x), *sums[1].stride()[:3], *result.stride()[:3], plane(q), *numbers(x),
                 scale(x),
             ),
-            (*switches(x), *_sizes(x, tile)),
+            (*switches(x), x.extras.sinks is not None, dq is not None, *_sizes(x, tile)),
             tile.warps,
             tile.stages,
         )  # fmt: skip
     prepared(*tensors)
-    return dq
 
 
 def _bias_backward(x: Operands, sums: tuple[Tensor, ...], bias: Tensor) -> Tensor:

@@ -97,10 +97,10 @@ def numbers(x: Operands) -> tuple[Number, ...]:
 def score_numbers(x: Operands) -> tuple[float, float]:
     """What products of q and k are multiplied with, and the cap: as `score_tile` wants them."""
     factor, softcap = scale(x), x.form.softcap
+    if x.q.dtype == torch.float32:  # in the unit of the scores: see `scores`
+        return (factor, 1.0) if softcap is None else (factor / softcap, softcap)
     if softcap is None:
         return factor * LOG2E, 1.0
-    if x.q.dtype == torch.float32:
-        return factor / softcap, softcap * LOG2E
     return 2.0 * LOG2E * factor / softcap, softcap * LOG2E
 
 
@@ -108,12 +108,17 @@ def scale(x: Operands) -> float:
     return float(x.q.shape[-1] ** -0.5 if x.form.scale is None else x.form.scale)
 
 
+def is_exact(x: Operands) -> bool:
+    """Whether float32 means float32 here."""
+    return x.q.dtype == torch.float32 and not allows_tf32()
+
+
 def switches(x: Operands, sinks: bool = False) -> tuple[Any, ...]:
     """The constants, from the widths to the one for the interpreter."""
     bias, mask, slopes, _, seed = x.extras
     kind = 0 if mask is None else 2 if mask.dtype == torch.bool else 1
     single = x.q.dtype == torch.float32
-    precision = "tf32" if single and allows_tf32() else "ieee"
+    precision = "tf32" if single and not is_exact(x) else "ieee"
     return (
         x.q.shape[-1], x.v.shape[-1], x.form.softcap is not None, bias is not None, kind,
         slopes is not None, *((x.extras.sinks is not None,) if sinks else ()), seed is not None,

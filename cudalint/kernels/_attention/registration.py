@@ -137,7 +137,7 @@ def _registered_backward(ctx: Any, dout: Tensor, dlse: Tensor | None) -> tuple[T
 
 
 def _fake_forward(query: Tensor, key: Tensor, value: Tensor, *arguments: Any) -> Results:
-    planes = 2 if split(arguments)[0].added else 1
+    planes = 2 if split(arguments)[0].apart(query.dtype) else 1
     wide = torch.float64 if query.dtype == torch.float64 else torch.float32
     return empty_result(query, value), query.new_empty((planes, *query.shape[:3]), dtype=wide)
 

@@ -1,6 +1,7 @@
 """What every attention kernel shares on the device: tiles, scores, dropout. Never imported before.
 
-Scores are kept as log₂e · s, so that a weight is one exp2.
+Scores are kept as log₂e · s, so that a weight is one exp2; in float32, PRECISE, as s, whose highest
+is near them without an error, where log₂e · s has been rounded.
 """
 # mypy: disable-error-code="import-untyped, import-not-found, no-untyped-def, untyped-decorator"
 
@@ -9,9 +10,22 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from cudalint.kernels._device_math import tanh
+from cudalint.kernels._device_math import exp, tanh
 
 LOG2E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def as_score(x, PRECISE: tl.constexpr):
+    """`x` in the unit of the scores."""
+    x = x.to(tl.float32)
+    return x if PRECISE else x * LOG2E
+
+
+@triton.jit
+def power(x, PRECISE: tl.constexpr):
+    """e to the `x` that is the difference of two scores."""
+    return exp(x, True) if PRECISE else tl.exp2(x)
 
 
 @triton.jit
@@ -88,10 +102,10 @@ def tile_start(step, lo, full_lo, full_hi, lefts, EDGE: tl.constexpr, BLOCK: tl.
 
 
 @triton.jit
-def _added(x):
-    """log₂e · x; what is finite stays so: the lowest number of a dtype, all along a row, hides nothing."""
+def _added(x, PRECISE: tl.constexpr):
+    """What is finite stays so: the lowest number of a dtype, all along a row, hides nothing."""
     x = x.to(tl.float32)
-    return tl.where(x == -float("inf"), x, tl.maximum(x, -2.3e38) * LOG2E)
+    return tl.where(x == -float("inf"), x, as_score(tl.maximum(x, -2.3e38), PRECISE))
 
 
 @triton.jit
@@ -111,7 +125,7 @@ def score_tile(
     BIAS: tl.constexpr, MASK: tl.constexpr, ALIBI: tl.constexpr, LEFT: tl.constexpr,
     RIGHT: tl.constexpr, EDGE: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
-    """(log₂e · s, the derivative of the soft cap) of queries start_i + line_i and keys j likewise.
+    """(the scores, the derivative of the soft cap) of queries start_i + line_i and keys j likewise.
 
     `scale` and `softcap` come from `operands.score_numbers`. Without EDGE all keys are there and
     the window hides none. tanh x = 1 − 2u with u = 1 / (1 + e^2x), and 1 − tanh² x = 4u (1 − u):
@@ -132,13 +146,13 @@ def score_tile(
         bias = load_scores(
             bias_ptr, start_i, start_j, line_i, line_j, bias_i, bias_j, queries, keys
         )
-        t += _added(bias)
+        t += _added(bias, PRECISE)
     if MASK != 0:
         mask = load_scores(
             mask_ptr, start_i, start_j, line_i, line_j, mask_i, mask_j, queries, keys
         )
         if MASK == 1:
-            t += _added(mask)
+            t += _added(mask, PRECISE)
         else:
             t = tl.where(mask != 0, t, -float("inf"))
     if ALIBI:  # whole numbers to 2²⁴ are exact
