@@ -11,12 +11,19 @@ from torch.library import opcheck
 from torch.utils.checkpoint import checkpoint
 
 from cudalint.kernels import attention
-from cudalint.kernels._attention import dropout, reference, registration, route
+from cudalint.kernels._attention import dropout, reference, registration, route, written
 from cudalint.kernels._attention.reference import Options
 from tests.kernels.error_law import assert_allowed
 from tests.kernels.inputs import guarded_empty, poisoned_empty
 
 pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(autouse=True)
+def in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Float32 too, whose scores would be written."""
+    monkeypatch.setattr(written, "is_faster_than_kernel", lambda q, k, options: False)
+
 
 HALVES = (torch.float16, torch.bfloat16)
 B, H = 2, 4
@@ -148,6 +155,23 @@ def test_float32_gradients_are_as_exact_as_those_of_the_formula(name: str, offse
     for run, dtype in ((attention, torch.float32), *((by_autograd, d) for d in WIDE)):
         leaves = [t.to(dtype).requires_grad_() for t in (q, k, v + offset)]
         out = run(*leaves, **options._asdict())
+        runs.append([out.detach(), *torch.autograd.grad(out, leaves, dy.to(dtype))])
+    for i, (ours, fair, exact) in enumerate(zip(*runs, strict=True)):
+        assert_allowed(ours, fair, exact, factor=3.0 if i else 2.0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_float32_with_its_scores_written(name: str, compiled: bool) -> None:
+    torch._dynamo.reset()
+    options = Options(None, 0.0, False, None, True, *(None,) * 5, "top-left")
+    options = options._replace(**features(name))
+    tensors = operands(dtype=torch.float32)
+    run = torch.compile(written.with_options, fullgraph=True) if compiled else written.with_options
+    dy, runs = torch.randn_like(tensors[0]), []
+    for function, dtype in ((run, torch.float32), *((reference.attention, d) for d in WIDE)):
+        leaves = [t.to(dtype).requires_grad_() for t in tensors]
+        out = function(*leaves, options)
         runs.append([out.detach(), *torch.autograd.grad(out, leaves, dy.to(dtype))])
     for i, (ours, fair, exact) in enumerate(zip(*runs, strict=True)):
         assert_allowed(ours, fair, exact, factor=3.0 if i else 2.0)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.library import opcheck
 
 from cudalint.kernels import attention
-from cudalint.kernels._attention import dropout, function, registration, route
+from cudalint.kernels._attention import dropout, function, reference, registration, route, written
 from cudalint.kernels._attention.reference import Options
 
 OPS = torch.ops.cudalint
@@ -54,6 +54,40 @@ def test_the_operators_gradients_are_those_of_the_reference(name: str) -> None:
         *(torch.autograd.grad(out, [*leaves, *extras], dy) for out in (ours, expected)), strict=True
     ):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("lead", [(), (3,)])
+def test_scores_written_are_those_of_the_reference(name: str, lead: tuple[int, ...]) -> None:
+    options, leaves = CASES[name], operands(lead=lead)
+    extras = [t for t in (options.bias, options.sinks) if t is not None and t.requires_grad]
+    results = []
+    for run in (reference.attention, written.with_options):
+        out = run(*leaves, options)
+        towards = torch.cos(torch.arange(out.numel(), dtype=out.dtype)).view(out.shape)
+        results.append([out, *torch.autograd.grad(out, [*leaves, *extras], towards)])
+    for ours, expected in zip(*results, strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "dtype", "faster"),
+    [
+        ({}, torch.float32, True),
+        ({"is_causal": True}, torch.float32, True),
+        ({"window": (300, 0)}, torch.float32, True),
+        ({"window": (100, 0)}, torch.float32, False),
+        ({}, torch.bfloat16, False),
+    ],
+)
+def test_float32_writes_its_scores_where_that_is_faster(
+    changes: dict[str, Any], dtype: torch.dtype, faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q = torch.zeros(1, dtype=dtype).expand(2, 4, 1024, 64)
+    options = PLAIN._replace(**changes)
+    assert written.is_faster_than_kernel(q, q, options) is faster
+    monkeypatch.setattr(written, "MOST", 2 * 4 * 1024 * 1024 * 4 - 1)
+    assert not written.is_faster_than_kernel(q, q, options)
 
 
 def test_dropout_keeps_the_same_weights_forward_and_backward() -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from cudalint.kernels._attention import native, reference, route
+from cudalint.kernels._attention import native, reference, route, written
 from cudalint.kernels._attention.checks import refuse_bad_arguments
 from cudalint.kernels._attention.masks import Window
 from cudalint.kernels._attention.reference import Options
@@ -62,8 +62,9 @@ def attention(
     Runs: torch's scaled_dot_product_attention for mask, bias, causal, scale, dropout and GQA; the own
     kernel for softcap, window, ALiBi, sinks, and bias with dropout, on CUDA devices from sm_80 on,
     for widths of at most 256. Compiled: the same, torch's inline, the own kernel as one operator. In
-    full float32 the scores are written, up to 1 GB of them, where cuBLAS is faster than the fused
-    backends: while compiling without the causal mask, and for heads wider than 256.
+    full float32 the scores are written, up to 1 GB of them, where cuBLAS is faster: than the fused
+    backends while compiling without the causal mask, and for heads wider than 256; than the own
+    kernel unless a window hides seven of eight keys.
     Raises ValueError for shapes that do not fit, unequal dtypes or devices, a scale that is a
     tensor (multiply it into query), and options out of range.
 
@@ -90,5 +91,7 @@ def attention(
     if native.is_native(options) and key.shape[-2]:
         return native.attention(query, key, value, options)
     if route.kernel_takes(query, key, value, options):
+        if written.is_faster_than_kernel(query, key, options):
+            return written.with_options(query, key, value, options)
         return route.attention(query, key, value, options)
     return reference.attention(query, key, value, options)

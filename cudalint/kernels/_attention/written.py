@@ -1,8 +1,9 @@
 """Attention with its scores written, by products of whole matrices.
 
-In full float32 the fused backends make each product of three TF32 products, outside of cuBLAS. On an
-H200 that is slower than cuBLAS where inductor fuses what stands between the products, and for heads
-wider than 256.
+In full float32 the fused backends make each product of three TF32 products, and the own kernel
+without tensor cores, where cuBLAS reaches ten times its speed. On an H200 writing the scores is faster
+than the own kernel; and than the fused backends where inductor fuses what stands between the
+products, and for heads wider than 256.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cudalint.kernels._attention.reference import Options
+from cudalint.kernels._attention import masks
+from cudalint.kernels._attention.reference import Options, repeat_heads
 from cudalint.kernels._dispatch import allows_tf32
 
 # Bytes of scores, from which on their memory is worth more than the time.
 MOST = 2**30
 WIDEST_FUSED = 256
+# The share of the keys that a window leaves, below which the own kernel skips enough of them.
+LEAST_SEEN = 1 / 8
 
 
 def is_faster(q: Tensor, k: Tensor, causal: bool) -> bool:
@@ -24,22 +28,79 @@ def is_faster(q: Tensor, k: Tensor, causal: bool) -> bool:
         return False
     if causal or not (torch.compiler.is_compiling() or q.shape[3] > WIDEST_FUSED):
         return False
-    scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
-    return scores * 4 <= MOST and not allows_tf32()
+    return _scores_fit(q, k) and not allows_tf32()
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, options: Options) -> Tensor:
-    """(batch, heads, length, width) each, as many heads of all; `mask` is added."""
+def is_faster_than_kernel(q: Tensor, k: Tensor, options: Options) -> bool:
+    """Whether this takes less time than the own kernel, and not much memory."""
+    if q.dtype != torch.float32 or allows_tf32() or not _scores_fit(q, k):
+        return False
+    return _seen(k.shape[-2], options) >= LEAST_SEEN
+
+
+def _scores_fit(q: Tensor, k: Tensor) -> bool:
+    return q.numel() // q.shape[-1] * k.shape[-2] * 4 <= MOST
+
+
+def _seen(keys: int, options: Options) -> float:
+    """About the share of the keys that a query sees."""
+    left, right = options.window or (-1, -1)
+    if options.is_causal:
+        right = 0
+    reach = sum(keys / 2 if side < 0 else side for side in (left, right))
+    return min(reach / keys, 1.0)
+
+
+def with_options(q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
+    """All that `attention` has."""
+    if q.dim() > 2 and q.shape[-3] != k.shape[-3]:
+        k, v = repeat_heads(k, q), repeat_heads(v, q)
+    queries, keys = q.shape[-2], k.shape[-2]
+    seen = masks.visible(
+        queries, keys, options.is_causal, options.window, options.causal_align, q.device
+    )
+    mask = masks.both(masks.both(options.bias, options.attn_mask), seen)
+    slopes = options.alibi_slopes
+    alibi = None if slopes is None else masks.alibi(slopes, queries, keys)
+    return attention(q, k, v, mask, options, alibi)
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, options: Options,
+    alibi: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """(..., heads, length, width) each, as many heads of all; `mask` and `alibi` are added."""
     scale = q.shape[-1] ** -0.5 if options.scale is None else options.scale
-    scores = torch.matmul(q * scale, k.mT)
     hidden = None
     if mask is not None:
         if mask.dtype == torch.bool:
-            mask = scores.new_zeros(()).where(mask, -float("inf"))
+            mask = q.new_zeros(()).where(mask, -float("inf"))
+        mask = mask.to(q.dtype)
         hidden = (mask == -float("inf")).all(-1, keepdim=True)
-        scores = scores + mask.masked_fill(hidden, 0.0)
-    weights = torch.softmax(scores, -1)
+        mask = mask.masked_fill(hidden, 0.0)
+    if alibi is not None:
+        mask = alibi if mask is None else mask + alibi
+    scores = _scores(q, k, mask, scale, options.softcap)
+    weights = _weights(scores, options.sinks)
     if options.dropout_p:
         weights = torch.dropout(weights, options.dropout_p, train=True)
     out = torch.matmul(weights, v)
     return out if hidden is None else out.masked_fill(hidden, 0.0)
+
+
+def _scores(
+    q: Tensor, k: Tensor, added: Tensor | None, scale: float, softcap: float | None
+) -> Tensor:
+    """Each step goes once over numbers as many as the scores."""
+    if softcap is None:
+        scores = torch.matmul(q * scale, k.mT)
+        return scores if added is None else scores + added
+    capped = torch.tanh(torch.matmul(q * (scale / softcap), k.mT))
+    return capped * softcap if added is None else torch.add(added, capped, alpha=softcap)
+
+
+def _weights(scores: Tensor, sinks: Tensor | None) -> Tensor:
+    if sinks is None:
+        return torch.softmax(scores, -1)
+    sink = sinks.to(scores.dtype)[:, None, None].expand(*scores.shape[:-1], 1)
+    return torch.softmax(torch.cat([scores, sink], -1), -1)[..., :-1]
