@@ -54,7 +54,7 @@ def stages(tree: Path) -> dict[str, float]:
     from cudalint import run as runner
     from cudalint.config import Configuration
     from cudalint.discover import discover
-    from cudalint.facts.graph import Graphs
+    from cudalint.facts.graph.graphs import Graphs
     from cudalint.facts.loops import Loops
     from cudalint.facts.names import Names
     from cudalint.facts.tensors import Tensors

@@ -6,7 +6,6 @@ What is called from such a loop's function, from a hook or from a whole step run
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from cudalint.registry import DECODES, HANDED_ON, LOOPS, MARKERS, WHOLE_STEP
 _NO_MODULE = lazy_compile(
     rb"^\s*(?:object|(?:\w+\.)*(?:Function|ABC|NamedTuple|Protocol|Generic\b.*))?\s*$"
 )
+_CLASS = lazy_compile(rb"class[ \t]+(\w+)\b(?=\s*(?:\[[^\n]*\])?\(([^)]*))")
 MODULE = -1  # the number of the code that stands in no function
 
 
@@ -176,9 +176,13 @@ class Reach:
 
     def _derives(self, name: bytes) -> bool:
         """Whether a class may be a module: it has a base, and not only those of other things."""
-        found = re.search(rb"class[ \t]+%b\b\s*(?:\[[^\n]*\])?\(([^)]*)" % name, self.text)
-        bases = found.group(1).split(b",") if found is not None else ()
-        return any(_NO_MODULE.search(base) is None for base in bases)
+        bases = self._bases.get(name)
+        return bases is not None and any(not _NO_MODULE.search(b) for b in bases.split(b","))
+
+    @cached_property
+    def _bases(self) -> dict[bytes, bytes]:
+        """What stands between the brackets of each class, where it is first defined."""
+        return {found[1]: found[2] for found in reversed([*_CLASS.finditer(self.text)])}
 
 
 def _is_used(text: bytes, end: int) -> bool:

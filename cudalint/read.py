@@ -60,7 +60,8 @@ def encode(source: Source, text: bytes) -> bytes:
 
 
 def _declared(data: bytes) -> str:
-    for line in data.split(b"\n", 2)[:2]:
+    rows = data.split(b"\n", 2)[:2]
+    for line in rows if any(b"coding" in row for row in rows) else ():
         if found := _COOKIE.match(line):
             return _normal(found.group(1).decode("ascii"))
         if not _BLANK.match(line):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cudalint.facts.devices import Devices
     from cudalint.facts.flow import Flow
-    from cudalint.facts.graph import Graphs
+    from cudalint.facts.graph.graphs import Graphs
     from cudalint.facts.loaders import Loaders
     from cudalint.facts.loops import Loops
     from cudalint.facts.names import Names
@@ -63,7 +63,7 @@ class PythonFacts(Facts):
 
     @cached_property
     def graphs(self) -> Graphs:
-        from cudalint.facts.graph import Graphs
+        from cudalint.facts.graph.graphs import Graphs
 
         return Graphs(self)
 

@@ -62,7 +62,8 @@ class Style:
 
 def printable(text: str) -> str:
     """Source as a terminal may show it: no control characters, no hidden direction marks."""
-    return re.sub(_UNSAFE, _picture, text.expandtabs(TAB) if "\t" in text else text)
+    text = text.expandtabs(TAB) if "\t" in text else text
+    return text if text.isprintable() else re.sub(_UNSAFE, _picture, text)
 
 
 def _picture(match: re.Match[str]) -> str:

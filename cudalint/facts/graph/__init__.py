@@ -1,53 +1,10 @@
 """Value graphs: what a function computes, whatever names and spellings it uses for it.
 
 `facts.graphs.of(function)` is a `Graph` of `Value`s: one operation each, spelled one way, with
-operands, uses and the source it came from.
+operands, uses and the source it came from. What builds them is loaded when the first one is asked
+for.
 """
 
-from __future__ import annotations
-
-from functools import cached_property
-from typing import TYPE_CHECKING
-
-# Imported for the expressions and operations that they register.
-from cudalint.facts.graph import (  # noqa: F401
-    calls,
-    closures,
-    containers,
-    elementwise,
-    operators,
-    products,
-    reductions,
-    views,
-)
-from cudalint.facts.graph.builder import Builder
-from cudalint.facts.graph.classes import Class, Classes
 from cudalint.facts.graph.values import Definition, Graph, Slot, Storage, Use, Value
 
-if TYPE_CHECKING:
-    from tree_sitter import Node
-
-    from cudalint.facts.python import PythonFacts
-
-
-class Graphs:
-    """The value graphs of one file, each made when first asked for."""
-
-    def __init__(self, facts: PythonFacts) -> None:
-        self.facts = facts
-        self._known: dict[int, Graph] = {}
-
-    @cached_property
-    def classes(self) -> Classes:
-        return Classes(self.facts)
-
-    def of(self, function: Node) -> Graph:
-        """The graph of a function definition."""
-        known = self._known.get(function.id)
-        if known is None:
-            known = Builder(self.facts, self.classes, function).build()
-            self._known[function.id] = known
-        return known
-
-
-__all__ = ["Class", "Definition", "Graph", "Graphs", "Slot", "Storage", "Use", "Value"]
+__all__ = ["Definition", "Graph", "Slot", "Storage", "Use", "Value"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -84,6 +83,15 @@ def _literal(b: Builder, node: Node) -> Slot:
 def _number(text: str) -> object:
     if text.isdecimal() and (text[0] != "0" or text == "0"):
         return int(text)
+    try:
+        return float(text) if "." in text or "e" in text else _evaluated(text)
+    except ValueError:  # 0x1e, 1.5j
+        return _evaluated(text)
+
+
+def _evaluated(text: str) -> object:
+    import ast  # takes as long as ten modules of ours, and few literals need it
+
     return ast.literal_eval(text)
 
 
@@ -94,7 +102,7 @@ def _string(b: Builder, node: Node) -> Slot:
     text = b.facts.code(node)
     plain = text[0] in "\"'" and "\\" not in text and text[:3] not in ('"""', "'''")
     try:
-        return fresh(b.pool.const(text[1:-1] if plain else ast.literal_eval(text), node))
+        return fresh(b.pool.const(text[1:-1] if plain else _evaluated(text), node))
     except (ValueError, SyntaxError):
         return fresh(b.pool.make("unknown", (), ("literal", text), node))
 

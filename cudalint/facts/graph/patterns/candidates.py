@@ -85,9 +85,9 @@ def aliases(facts: PythonFacts, *names: bytes) -> tuple[bytes, ...]:
         stem = re.escape(name.strip(b".("))
         if not stem or stem == b"@":
             continue
-        alias = re.compile(_ALIAS % (stem, stem))
         for row in _rows(facts.text, name.strip(b".(")):
-            found += [group for match in alias.finditer(row) for group in match.groups() if group]
+            matches = re.finditer(_ALIAS % (stem, stem), row)
+            found += [group for match in matches for group in match.groups() if group]
     return tuple(dict.fromkeys(found))
 
 

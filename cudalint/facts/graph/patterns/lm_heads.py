@@ -28,6 +28,8 @@ _VOCABULARY = lazy_compile(
 )
 _LARGE = 4_096
 _WIDE = lazy_compile(r"\d[\d_]{3,}")
+# An attribute, and the rows in which it is made.
+_MADE = lazy_compile(rb"self\.(\w+)(?=(\s*(?::[^=\n]*)?=[^\n]*(?:\n[^\n]*){0,3}))")
 _TRANSPOSED = lazy_compile(rb"weight\.(?:T\b|t\(|mT\b)")
 
 
@@ -56,13 +58,17 @@ class Head:
 
 def projections(facts: PythonFacts) -> tuple[Word, ...]:
     """What the code of a projection onto a vocabulary cannot be without: its name, `F.linear`."""
-    own = []
-    for call in attributes(facts, b"Linear"):
-        made = re.compile(re.escape(call[:-1]) + rb"\s*(?::[^=\n]*)?=[^\n]*(?:\n[^\n]*){0,3}")
-        texts = [match.group().decode("utf-8", "replace") for match in made.finditer(facts.text)]
-        if any(_VOCABULARY.search(text) or _WIDE.search(text) for text in texts):
-            own.append(call)
+    wide = {
+        b"self." + made[1] + b"("
+        for made in _MADE.finditer(facts.text)
+        if _is_wide((made[1] + made[2]).decode("utf-8", "replace"))
+    }
+    own = [call for call in attributes(facts, b"Linear") if call in wide]
     return (*own, b"linear(", *aliases(facts, b"linear"), _TRANSPOSED)
+
+
+def _is_wide(text: str) -> bool:
+    return bool(_WIDE.search(text) or _VOCABULARY.search(text))
 
 
 def heads(facts: PythonFacts, graph: Graph) -> Iterator[Head]:
