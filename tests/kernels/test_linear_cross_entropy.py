@@ -26,7 +26,7 @@ WAYS: dict[str, Callable[..., Tensor]] = {
 REDUCTIONS = ("mean", "sum", "none")
 
 
-@pytest.fixture(autouse=True, params=[9, 3, 1], ids=["one chunk", "chunks", "rows"])
+@pytest.fixture(autouse=True, params=[16, 9, 3, 1], ids=["kept", "one chunk", "chunks", "rows"])
 def chunks_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK", 7 * request.param)
     monkeypatch.setattr(chunks, "SLICE", 3)
@@ -95,6 +95,18 @@ def test_function_transforms_and_double_backward() -> None:
     (dx,) = torch.autograd.grad(loss, leaf, create_graph=True)
     with pytest.raises(NotImplementedError, match="accepted: one backward pass"):
         dx.sum().backward()
+
+
+def test_logits_of_half_a_chunk_are_kept_for_the_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight, bias, target = operands()
+    form = (-100, 0.0, "mean", None)
+    for chunk, shape in ((2 * 56, (8, 7)), (2 * 56 - 1, (0,))):
+        monkeypatch.setattr(chunks, "CHUNK", chunk)
+        loss, _, _, logits = OPS.linear_cross_entropy(x, weight, bias, target, *form)
+        assert logits.shape == shape and not logits.requires_grad
+        torch.autograd.grad(loss, x)  # which does not write to them
+        if logits.numel():
+            torch.testing.assert_close(logits, (x @ weight.t() + bias).view(8, 7))
 
 
 def test_no_rows_and_nothing_to_learn_from() -> None:

@@ -2,6 +2,7 @@
 
 The products are torch's own (cuBLAS on a GPU); the cross-entropy is that of `cross_entropy`, whose
 gradient takes the place of the logits. The backward makes each chunk again: four products for three.
+Logits of half a chunk are kept instead: with their gradient they fill one, and three products do.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ class Layer(NamedTuple):
     def chunk(self, rows: slice) -> Layer:
         return self._replace(x=self.x[rows], target=self.target[rows])
 
+    def is_kept(self) -> bool:
+        """Whether all logits and their gradient together are no more than a chunk."""
+        return 2 * self.x.shape[0] * self.weight.shape[0] <= CHUNK
+
     def rows(self) -> int:
         """The rows of a chunk: a multiple of 256 where there are so many."""
         most = max(CHUNK // self.weight.shape[0], 1)
@@ -57,8 +62,8 @@ class Layer(NamedTuple):
         return torch.addmm(self.bias, self.x, self.weight.t(), out=out)
 
 
-def forward(layer: Layer, options: Options) -> tuple[Tensor, Tensor]:
-    """The loss of each row, and (2, N) statistics."""
+def forward(layer: Layer, options: Options) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of each row, (2, N) statistics, and the logits where they are kept, else nothing."""
     wide = torch.float64 if layer.x.dtype == torch.float64 else torch.float32
     count, buffer = layer.x.shape[0], layer.buffer()
     losses = layer.x.new_empty(count, dtype=wide)
@@ -69,44 +74,50 @@ def forward(layer: Layer, options: Options) -> tuple[Tensor, Tensor]:
         losses[rows], statistics[:, rows] = run.rows_forward(
             chunk.logits(buffer), chunk.target, options
         )
-    return losses, statistics
+    return losses, statistics, buffer[:count] if layer.is_kept() else layer.x.new_empty(0)
 
 
 def backward(
-    dloss: Tensor, layer: Layer, statistics: Tensor, share: Tensor, options: Options,
-    needs: list[bool],
+    dloss: Tensor, layer: Layer, statistics: Tensor, share: Tensor, logits: Tensor,
+    options: Options, needs: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The gradients of x, weight and bias, each empty where `needs` has False."""
     need_x, need_weight, need_bias = needs
     x, weight = layer.x, layer.weight
-    buffer, once = layer.buffer(), layer.rows() >= x.shape[0]
+    buffer, once = layer.buffer(), layer.rows() >= x.shape[0] > 0
     dx = torch.empty_like(x) if need_x else x.new_empty(0)
     wide = weight.dtype if once else torch.promote_types(weight.dtype, torch.float32)
-    dweight = weight.new_zeros(weight.shape if need_weight else 0, dtype=wide)
+    make = weight.new_empty if once else weight.new_zeros
+    dweight = make(weight.shape if need_weight else 0, dtype=wide)
     dbias = weight.new_zeros(weight.shape[0] if need_bias else 0, dtype=statistics.dtype)
     for rows in layer.chunks():
         chunk = layer.chunk(rows)
+        made = logits if logits.numel() else chunk.logits(buffer)
         chunk_loss = dloss[rows] if options.reduction == "none" else dloss
-        dlogits = _dlogits(chunk_loss, chunk, buffer, statistics[:, rows], share, options)
+        dlogits = _dlogits(
+            chunk_loss, made, buffer, chunk.target, statistics[:, rows], share, options
+        )
         if need_x:
             torch.mm(dlogits, weight, out=dx[rows])
-        if need_weight:
+        if need_weight and once:
+            torch.mm(dlogits.t(), chunk.x, out=dweight)
+        elif need_weight:
             add_product(dweight, dlogits, chunk.x)
         if need_bias:
             dbias += dlogits.sum(0, dtype=dbias.dtype)
-        del dlogits
+        del made, dlogits
     del buffer  # before the sum in float32 is rounded: its room is enough for that
     return dx, dweight.to(weight.dtype), dbias.to(weight.dtype)
 
 
 def _dlogits(
-    dloss: Tensor, chunk: Layer, buffer: Tensor, statistics: Tensor, share: Tensor, options: Options
-) -> Tensor:
-    """The gradient of the chunk's logits, in their place."""
-    logits, target = chunk.logits(buffer), chunk.target
+    dloss: Tensor, logits: Tensor, buffer: Tensor, target: Tensor, statistics: Tensor,
+    share: Tensor, options: Options,
+) -> Tensor:  # fmt: skip
+    """The gradient of a chunk's logits, in `buffer`, which may be where they lie."""
     if kernel_runs(logits):
-        run = launches().backward
-        dlogits: Tensor = run(dloss, logits, target, statistics, share, options, dx=logits)
+        run, dx = launches().backward, buffer[: logits.shape[0]]
+        dlogits: Tensor = run(dloss, logits, target, statistics, share, options, dx=dx)
         return dlogits
     if options.reduction != "none":
         dloss = (dloss * share).expand(target.shape)

@@ -36,9 +36,10 @@ def linear_cross_entropy(
 ) -> Tensor:
     """``cross_entropy(F.linear(input, weight, linear_bias), target, …)``, float32.
 
-    The logits, the largest tensor of a language model's step, are never whole in memory on a GPU:
-    they are made for a chunk of rows, and made again in the backward. Their dtype is input's, as
-    that of the layer's output. The loss is that of `cross_entropy`, float32 whatever `input` is.
+    The logits, the largest tensor of a language model's step, are never more than a chunk in memory
+    on a GPU: they are made for a chunk of rows, and made again in the backward. Up to 2²⁷ of them,
+    half a chunk, are kept for it instead. Their dtype is input's, as that of the layer's output. The
+    loss is that of `cross_entropy`, float32 whatever `input` is.
 
     Shapes: `input` (..., H), `weight` (C, H), `target` (...), `linear_bias` (C,), any strides; the
     loss has the shape of `target` for ``reduction="none"``, else none.

@@ -17,7 +17,8 @@ from cudalint.kernels._dispatch import kernel_runs
 from cudalint.kernels._library import define, differentiate, transformed
 from cudalint.kernels._linear_cross_entropy import chunks
 
-Results = tuple[Tensor, Tensor, Tensor]
+Results = tuple[Tensor, Tensor, Tensor, Tensor]
+Gradients = tuple[Tensor, Tensor, Tensor]
 
 
 def _layer(input: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor) -> chunks.Layer:
@@ -27,16 +28,17 @@ def _layer(input: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor) -
 def run_forward(
     input: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, *options: Any
 ) -> Results:
-    """The loss, (2, N) statistics of the rows, and what a row counts for in the loss."""
+    """The loss, (2, N) statistics of the rows, what a row counts for, and the logits or nothing."""
     form = Options(*(*options, 0.0))
     layer = _layer(input, weight, bias, target)
-    losses, statistics = chunks.forward(layer, form)
+    losses, statistics, logits = chunks.forward(layer, form)
     if kernel_runs(input):
         loss, share = launches().reduced(losses, layer.target, form)
     else:
         share = cross_entropy_reference.share_of_each(layer.target, form, losses)
         loss = cross_entropy_reference.reduced(losses, share, form)
-    return loss.view(target.shape) if form.reduction == "none" else loss, statistics, share
+    loss = loss.view(target.shape) if form.reduction == "none" else loss
+    return loss, statistics, share, logits
 
 
 def run_backward(
@@ -47,13 +49,14 @@ def run_backward(
     target: Tensor,
     statistics: Tensor,
     share: Tensor,
+    logits: Tensor,
     needs: list[bool],
     *options: Any,
-) -> Results:
+) -> Gradients:
     """The gradients of input, weight and bias, each empty where `needs` has False."""
     layer, form = _layer(input, weight, bias, target), Options(*(*options, 0.0))
     dloss = dloss.reshape(-1) if form.reduction == "none" else dloss
-    dx, dweight, dbias = chunks.backward(dloss, layer, statistics, share, form, needs)
+    dx, dweight, dbias = chunks.backward(dloss, layer, statistics, share, logits, form, needs)
     return dx.view(input.shape) if needs[0] else dx, dweight, dbias
 
 
@@ -66,9 +69,9 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        loss, statistics, share = run_forward(*inputs)
+        loss, *kept = run_forward(*inputs)
         ctx.options = inputs[4:]
-        ctx.save_for_backward(*inputs[:4], statistics, share)
+        ctx.save_for_backward(*inputs[:4], *kept)
         return loss
 
     @staticmethod
@@ -106,7 +109,12 @@ def _fake_forward(
         input.new_empty(shape, dtype=dtype),
         input.new_empty((2, target.numel()), dtype=dtype),
         input.new_empty((), dtype=dtype),
+        input.new_empty(_kept_shape(_layer(input, weight, bias, target))),
     )
+
+
+def _kept_shape(layer: chunks.Layer) -> tuple[int, ...]:
+    return (layer.x.shape[0], layer.weight.shape[0]) if layer.is_kept() else (0,)
 
 
 def _fake_backward(
@@ -117,9 +125,10 @@ def _fake_backward(
     target: Tensor,
     statistics: Tensor,
     share: Tensor,
+    logits: Tensor,
     needs: list[bool],
     *options: Any,
-) -> Results:
+) -> Gradients:
     return (
         input.new_empty(input.shape if needs[0] else 0),
         weight.new_empty(weight.shape if needs[1] else 0),
@@ -131,13 +140,13 @@ _OPERANDS = "Tensor input, Tensor weight, Tensor? linear_bias, Tensor target"
 _OPTIONS = "int ignore_index, float label_smoothing, str reduction, float? softcap"
 
 define(
-    f"linear_cross_entropy({_OPERANDS}, {_OPTIONS}) -> (Tensor, Tensor, Tensor)",
+    f"linear_cross_entropy({_OPERANDS}, {_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor)",
     run_forward,
     _fake_forward,
 )
 define(
     f"linear_cross_entropy_backward(Tensor dloss, {_OPERANDS}, Tensor statistics, Tensor share, "
-    f"bool[] needs, {_OPTIONS}) -> (Tensor, Tensor, Tensor)",
+    f"Tensor logits, bool[] needs, {_OPTIONS}) -> (Tensor, Tensor, Tensor)",
     run_backward,
     _fake_backward,
 )
