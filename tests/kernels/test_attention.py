@@ -95,6 +95,28 @@ def test_query_head_h_reads_key_head_h_over_groups() -> None:
         attention(q, k, v)
 
 
+@masks
+@pytest.mark.parametrize("kv_heads", [H, 2, 1])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_written_scores_take_groups_strides_and_a_soft_cap(
+    mask: Tensor | None, kv_heads: int, transposed: bool
+) -> None:
+    leaves = [t.requires_grad_() for t in operands(kv_heads=kv_heads)]
+    q, k, v = (t.mT.contiguous().mT if transposed else t for t in leaves)
+    for softcap in (None, 2.0):
+        options = reference.Options(
+            mask, 0.0, False, None, True, None, softcap, None, None, None, "top-left"
+        )
+        ours = written.attention(q, k, v, mask, options)
+        fair = reference.attention(q, k, v, options)
+        torch.testing.assert_close(ours, fair)
+        dy = torch.randn_like(fair)
+        found, expected = (torch.autograd.grad(out, leaves, dy) for out in (ours, fair))
+        torch.testing.assert_close(found, expected)
+    if transposed and kv_heads == H and mask is None:
+        assert ours.stride(-2) == 1
+
+
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (2, 2, 3, 5), (2, 1, 2, 3, 5)])
 @pytest.mark.usefixtures("both_routes")
 def test_any_number_of_dimensions(shape: tuple[int, ...]) -> None:

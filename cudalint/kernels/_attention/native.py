@@ -49,6 +49,8 @@ def is_plain(query: Tensor, key: Tensor, value: Tensor, causal: bool, enable_gqa
 
 def attention(query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
     mask, causal = _mask(query, key, options)
+    if query.dim() > 2 and written.is_faster(query, key, causal):
+        return written.attention(query, key, value, mask, options)
     if mask is not None and query.dim() > 4:
         mask = mask_four_dimensional(mask, query)
     q, k, v = (four_dimensional(_dense_last(t)) for t in (query, key, value))
@@ -94,8 +96,6 @@ def _added(mask: Tensor, query: Tensor) -> Tensor:
 def _scaled_dot_product(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, options: Options
 ) -> Tensor:
-    if q.shape[1] == k.shape[1] and written.is_faster(q, k, causal):
-        return written.attention(q, k, v, mask, options)
     if mask is not None and mask.requires_grad and not torch.compiler.is_compiling():
         q = _with_gradient(q, k, v)
     avoid_cudnn = mask is not None and _cudnn_is_wrong(q, k, v, mask)

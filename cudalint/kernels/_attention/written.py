@@ -8,11 +8,13 @@ products, and for heads wider than 256.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from cudalint.kernels._attention import masks
-from cudalint.kernels._attention.reference import Options, repeat_heads
+from cudalint.kernels._attention.reference import Options
 from cudalint.kernels._dispatch import allows_tf32
 
 # Bytes of scores, from which on their memory is worth more than the time.
@@ -26,7 +28,7 @@ def is_faster(q: Tensor, k: Tensor, causal: bool) -> bool:
     """Whether this takes less time than torch's fused backends, and not much memory."""
     if not q.is_cuda or q.dtype != torch.float32:
         return False
-    if causal or not (torch.compiler.is_compiling() or q.shape[3] > WIDEST_FUSED):
+    if causal or not (torch.compiler.is_compiling() or q.shape[-1] > WIDEST_FUSED):
         return False
     return _scores_fit(q, k) and not allows_tf32()
 
@@ -39,7 +41,7 @@ def is_faster_than_kernel(q: Tensor, k: Tensor, options: Options) -> bool:
 
 
 def _scores_fit(q: Tensor, k: Tensor) -> bool:
-    return q.numel() // q.shape[-1] * k.shape[-2] * 4 <= MOST
+    return math.prod(q.shape[:-1]) * k.shape[-2] * 4 <= MOST
 
 
 def _seen(keys: int, options: Options) -> float:
@@ -53,8 +55,6 @@ def _seen(keys: int, options: Options) -> float:
 
 def with_options(q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
     """All that `attention` has."""
-    if q.dim() > 2 and q.shape[-3] != k.shape[-3]:
-        k, v = repeat_heads(k, q), repeat_heads(v, q)
     queries, keys = q.shape[-2], k.shape[-2]
     seen = masks.visible(
         queries, keys, options.is_causal, options.window, options.causal_align, q.device
@@ -69,7 +69,10 @@ def attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, options: Options,
     alibi: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """(..., heads, length, width) each, as many heads of all; `mask` and `alibi` are added."""
+    """(..., heads, length, width) each, fewer heads of k and v where they are shared; any strides.
+
+    `mask` and `alibi` are added. The result lies in memory as `v` does.
+    """
     scale = q.shape[-1] ** -0.5 if options.scale is None else options.scale
     hidden = None
     if mask is not None:
@@ -84,7 +87,8 @@ def attention(
     weights = _weights(scores, options.sinks)
     if options.dropout_p:
         weights = torch.dropout(weights, options.dropout_p, train=True)
-    out = torch.matmul(weights, v)
+    is_transposed = v.stride(-1) != 1 and v.stride(-2) == 1 and v.shape[:-2] == q.shape[:-2]
+    out = _product(v.mT, weights.mT).mT if is_transposed else _product(weights, v)
     return out if hidden is None else out.masked_fill(hidden, 0.0)
 
 
@@ -93,9 +97,9 @@ def _scores(
 ) -> Tensor:
     """Each step goes once over numbers as many as the scores."""
     if softcap is None:
-        scores = torch.matmul(q * scale, k.mT)
+        scores = _product(q * scale, k.mT)
         return scores if added is None else scores + added
-    capped = torch.tanh(torch.matmul(q * (scale / softcap), k.mT))
+    capped = torch.tanh(_product(q * (scale / softcap), k.mT))
     return capped * softcap if added is None else torch.add(added, capped, alpha=softcap)
 
 
@@ -104,3 +108,12 @@ def _weights(scores: Tensor, sinks: Tensor | None) -> Tensor:
         return torch.softmax(scores, -1)
     sink = sinks.to(scores.dtype)[:, None, None].expand(*scores.shape[:-1], 1)
     return torch.softmax(torch.cat([scores, sink], -1), -1)[..., :-1]
+
+
+def _product(rows: Tensor, shared: Tensor) -> Tensor:
+    """rows @ shared; the heads of `rows` that share one of `shared` stand below each other."""
+    if rows.dim() > 2 and rows.shape[-3] != shared.shape[-3]:
+        lines = rows.shape[-3] // shared.shape[-3] * rows.shape[-2]
+        made = rows.reshape(*shared.shape[:-2], lines, rows.shape[-1]) @ shared
+        return made.view(*rows.shape[:-1], made.shape[-1])
+    return torch.bmm(rows, shared) if rows.dim() == 3 else rows @ shared
