@@ -232,6 +232,57 @@ def test_compiled_in_one_graph(name: str, dynamic: bool) -> None:
     torch.testing.assert_close(gradients(ours), gradients(expected))
 
 
+@pytest.mark.parametrize("kind", ["(B, C)", "(B, T, C)", "(1, 1, C)", "(C,)"])
+@pytest.mark.parametrize("learns", [False, True])
+def test_compiled_modulations_are_inline_but_where_a_gradient_sums_all_rows(
+    kind: str, learns: bool
+) -> None:
+    x = torch.randn(B, T, C, requires_grad=True)
+    shape = {"(B, C)": (B, C), "(B, T, C)": (B, T, C), "(1, 1, C)": (1, 1, C), "(C,)": (C,)}[kind]
+    s, t, g = (torch.randn(shape, requires_grad=learns) for _ in range(3))
+    seen: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        seen[:] = [str(node.target) for node in graph.graph.nodes]
+        return graph.forward
+
+    def program() -> Any:
+        out, h = gated_residual_ada_layer_norm(x, x, g, scale=s, shift=t)
+        return ada_layer_norm(out, scale=s, shift=t), ada_rms_norm(h, scale=s, shift=None)
+
+    torch._dynamo.reset()
+    ours, expected = torch.compile(program, backend=backend, fullgraph=True)(), program()
+    assert any("cudalint" in name for name in seen) == (learns and kind in ("(1, 1, C)", "(C,)"))
+    torch.testing.assert_close(ours, expected)
+    leaves = [x, s, t, g] if learns else [x]
+    dy = [torch.randn_like(x) for _ in range(2)]
+    found = (torch.autograd.grad(results, leaves, dy) for results in (ours, expected))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "other"), [*itertools.product(DTYPES, DTYPES)])
+def test_compiled_modulations_round_once_to_the_same_dtypes(
+    dtype: torch.dtype, other: torch.dtype
+) -> None:
+    x, w = torch.randn(B, T, C).to(dtype), torch.randn(C).to(other)
+    s = torch.randn(B, C).to(other)
+
+    def program(weight: Tensor | None, **dtypes: Any) -> list[Tensor]:
+        norm = dtypes.pop("dtype", None)
+        pair = gated_residual_ada_layer_norm(x, x, s, scale=s, shift=s, dtype=norm, **dtypes)
+        one = ada_layer_norm(x, scale=s, shift=s, weight=weight, dtype=norm)
+        return [*pair, one, ada_rms_norm(x, scale=s, shift=s, weight=weight, dtype=norm)]
+
+    for dtypes in ({}, {"dtype": torch.float32, "residual_dtype": torch.float32}, {"dtype": dtype}):
+        for weight in (None, w):
+            torch._dynamo.reset()
+            compiled = torch.compile(program, backend="aot_eager", fullgraph=True)
+            ours, expected = compiled(weight, **dtypes), program(weight, **dtypes)
+            assert [t.dtype for t in ours] == [t.dtype for t in expected]
+            for a, b in zip(ours, expected, strict=True):
+                torch.testing.assert_close(a, b, rtol=3e-2, atol=1e-1)
+
+
 def test_autocast_changes_no_dtype_on_the_cpu() -> None:
     x, s = torch.randn(B, T, C).bfloat16(), torch.randn(B, C).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):

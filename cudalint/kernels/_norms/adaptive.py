@@ -46,8 +46,9 @@ def ada_layer_norm(
     Gradients: to all tensors, those of what is broadcast summed in two fixed stages; once
     differentiable on a GPU and compiled, any order in the reference.
     Runs: Triton up to 8,192 columns, else the reference, and the reference under torch.func.
-    Compiled: one opaque operator, as inductor's gradients of chained modulated norms were wrong
-    (torch 2.10 to mid-2026).
+    Compiled: plain torch, inline, for inductor to fuse; one opaque operator where the gradient of
+    the modulation is a sum over all rows, (C,) or (1, ..., C), as inductor's sums of chained
+    modulated norms were wrong (torch 2.10 to mid-2026).
     Raises ValueError for tensors that are not floating or on another device, shapes that do not
     fit, and a `dtype` that is not floating.
 
@@ -57,7 +58,7 @@ def ada_layer_norm(
     scale, shift = _modulations("ada_layer_norm", x, scale, shift)
     dtype = _result_dtype("ada_layer_norm", autocast_float32(x), scale, shift, dtype)
     form = Form(float(eps), 0.0, float(scale_offset), True, True, x.dtype, x.dtype, dtype)
-    return norm(Operands(x, None, None, weight, bias, scale, shift), form, opaque=True)[0]
+    return norm(Operands(x, None, None, weight, bias, scale, shift), form)[0]
 
 
 def ada_rms_norm(
@@ -86,7 +87,7 @@ def ada_rms_norm(
     scale, shift = _modulations("ada_rms_norm", x, scale, shift)
     dtype = _result_dtype("ada_rms_norm", x.dtype, scale, shift, dtype)
     form = Form(float(eps), 0.0, float(scale_offset), False, True, x.dtype, x.dtype, dtype)
-    return norm(Operands(x, None, None, weight, None, scale, shift), form, opaque=True)[0]
+    return norm(Operands(x, None, None, weight, None, scale, shift), form)[0]
 
 
 def gated_residual(
@@ -138,7 +139,7 @@ def gated_residual_ada_layer_norm(
     Moves: forward 4 × the bytes of `y` instead of 5 ×, backward 6 ×.
     Gradients: to all tensors, from both results.
     Runs: one launch forward and one backward (and one that adds up), up to 8,192 columns, else the
-    reference. Compiled: one opaque operator, as `ada_layer_norm`.
+    reference. Compiled: as `ada_layer_norm`.
     Raises ValueError as the two functions do.
 
     Peebles and Xie, Scalable Diffusion Models with Transformers, 2022, arXiv:2212.09748, adaLN-Zero.
@@ -154,7 +155,7 @@ def gated_residual_ada_layer_norm(
     scale, shift = _modulations(function, y, scale, shift)
     dtype = _result_dtype(function, autocast_float32(y, sum_dtype), scale, shift, dtype)
     form = Form(float(eps), 0.0, float(scale_offset), True, True, sum_dtype, sum_dtype, dtype)
-    return norm(Operands(y, residual, gate, weight, bias, scale, shift), form, opaque=True)
+    return norm(Operands(y, residual, gate, weight, bias, scale, shift), form)
 
 
 def _modulations(

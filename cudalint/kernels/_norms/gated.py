@@ -10,14 +10,16 @@ from torch import Tensor
 
 from cudalint.kernels._dispatch import is_transformed, must_dispatch, needs_gradient
 from cudalint.kernels._library import define, differentiate, direct
-from cudalint.kernels._norms.reference import Form, Operands, compute_dtype, gated_sum
+from cudalint.kernels._norms.reference import Form, Operands, compute_dtype, gated_sum, natural_sum
 from cudalint.kernels._norms.registration import backward_launches, kernel_takes, launches
 
 
 def add(residual: Tensor, y: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor:
     """residual + gate · y; `gate` has as many dimensions as y."""
     operands = Operands(y, residual, gate)
-    if torch.compiler.is_compiling() or not kernel_takes(operands) or dtype == torch.float64:
+    if torch.compiler.is_compiling():
+        return natural_sum(residual, y, gate, dtype)
+    if not kernel_takes(operands) or dtype == torch.float64:
         return gated_sum(residual, y, gate, dtype)
     if is_transformed():
         return gated_sum(residual, y, gate, dtype)

@@ -68,6 +68,19 @@ def gated_sum(residual: Tensor, y: Tensor, gate: Tensor | None, dtype: torch.dty
     return (residual.to(wide) + added).to(dtype)
 
 
+def natural_sum(residual: Tensor, y: Tensor, gate: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """As `gated_sum`, for inductor: written in the operands' own dtypes where they give `dtype`.
+
+    It computes in float32 either way; gradients that it keeps in memory are then as narrow.
+    """
+    natural = torch.promote_types(residual.dtype, y.dtype)
+    if gate is not None:
+        natural = torch.promote_types(natural, gate.dtype)
+    if natural != dtype or compute_dtype(residual, y, gate) == torch.float64:
+        return gated_sum(residual, y, gate, dtype)
+    return residual + (y if gate is None else gate * y)
+
+
 def fused_norm(operands: Operands, form: Form) -> tuple[Tensor, Tensor]:
     """(y, h); h is x where there is no residual."""
     o, h = operands, operands.x
