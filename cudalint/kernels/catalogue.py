@@ -50,7 +50,7 @@ _EXPANDED = "the reference: the weight is expanded, torch multiplies"
 _QUANTIZED: dict[str, Any] = {
     "forward": "Triton, for up to 64 rows of x; for more the weight is expanded, torch multiplies",
     "backward": "the reference, for x and bias; once differentiable",
-    "compiled": "one opaque operator, so that no expanded weight is kept",
+    "compiled": "one opaque operator where x wants no gradient, else the reference, inline",
     "operators": ("cudalint::quantized_linear", "cudalint::quantized_linear_backward"),
     "fallbacks": (
         _NO_FLOAT64,
@@ -92,7 +92,8 @@ _ROPE: dict[str, Any] = {
 }
 _WHOLE_ROWS = "the reference: the kernel holds a row in registers"
 _ADAPTIVE = _FUSED | {
-    "compiled": "one opaque operator: inductor's gradients of chained modulated norms were wrong "
+    "compiled": "plain torch, inline, for inductor to fuse; one opaque operator where the gradient "
+    "of the modulation is a sum over all rows: inductor's of chained modulated norms were wrong "
     "(torch 2.10 to mid-2026)",
     "fallbacks": (
         _NO_FLOAT64,
@@ -216,7 +217,7 @@ _KERNELS = (
         name="cross_entropy",
         forward="Triton; rows of any length in the online form; ignored rows are not read",
         backward="Triton; once differentiable",
-        compiled="one opaque operator",
+        compiled="one opaque operator for logits from 1 GB on, else torch's own, inline",
         operators=("cudalint::cross_entropy", "cudalint::cross_entropy_backward"),
         fallbacks=(
             _NO_FLOAT64,
@@ -274,7 +275,8 @@ _KERNELS = (
     KernelInfo(
         name="linear_cross_entropy",
         forward="cuBLAS products of chunks of rows, each followed by the kernel of cross_entropy",
-        backward="each chunk once more; once differentiable; weight gradients summed in float32",
+        backward="each chunk once more, but for logits of half a chunk, which are kept; once "
+        "differentiable; weight gradients summed in float32",
         compiled="one opaque operator",
         operators=("cudalint::linear_cross_entropy", "cudalint::linear_cross_entropy_backward"),
         fallbacks=(_NO_FLOAT64, _LONG_ROWS),

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.library import opcheck
 
 from cudalint.kernels import int4_linear, int8_linear, quantize_int4, quantize_int8
+from cudalint.kernels._quantized import function
 from cudalint.kernels._quantized.layouts import INT4_LAYOUTS
 from cudalint.kernels._quantized.reference import Weight, expanded
 from tests.kernels.inputs import DTYPES
@@ -169,6 +170,32 @@ def test_the_operator_and_its_gradients(layout: str) -> None:
     parts = torch.stack([x.detach(), 2 * x.detach()])
     batched = torch.func.vmap(lambda part: public(part, bias.detach()))(parts)
     torch.testing.assert_close(batched[1], public(parts[1], bias))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_int8_is_expanded_in_one_pass_as_in_two(dtype: torch.dtype) -> None:
+    q, scales = torch.randint(-128, 128, (N, K)).to(torch.int8), torch.rand(N, 1).bfloat16()
+    weight = Weight(q, scales, None, None, K, "int8")
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    assert torch.equal(expanded(weight, dtype), (q.to(wide) * scales.to(wide)).to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_where_a_weight_is_expanded_once(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(function, "kernel_takes", lambda x, bias, weight: True)
+    weight = Weight(torch.ones(N, K, dtype=torch.int8), torch.ones(N), None, None, K, "int8")
+    x, bias = torch.randn(2, K, dtype=dtype), torch.randn(N, requires_grad=True)
+    by_hand, operator = function._by_reference, torch.ops.cudalint.quantized_linear
+    assert function._route(x, None, weight) is function.run_forward
+    assert function._route(x, bias, weight) is operator
+    x.requires_grad_()
+    expected = by_hand if dtype == torch.float32 else operator
+    assert function._route(x, bias, weight) is expected
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert function._route(x, None, weight) is by_hand
+    assert function._route(x.detach(), None, weight) is operator
 
 
 Q8, S8 = torch.zeros(N, K, dtype=torch.int8), torch.ones(N)

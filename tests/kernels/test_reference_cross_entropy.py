@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cudalint.kernels import cross_entropy, linear_cross_entropy
+from cudalint.kernels._cross_entropy import function
 from tests.kernels.inputs import DTYPES
 
 FLOATS = (*DTYPES, torch.float64)
@@ -229,6 +230,33 @@ def test_vmap_and_compiled_in_one_graph() -> None:
     for dynamic in (False, True):
         compiled = torch.compile(program, fullgraph=True, dynamic=dynamic, backend="aot_eager")
         torch.testing.assert_close(compiled(x[0], target[0]), loop[0])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_compiled_the_loss_is_torchs_up_to_a_size(
+    reduction: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.randn(2, 3, 8, requires_grad=True)
+    target = torch.tensor([[0, -100, 6], [1, 2, -100]])
+    form = {"reduction": reduction, "label_smoothing": 0.1, "softcap": 4.0}
+    seen: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        seen[:] = [str(node.target) for node in graph.graph.nodes]
+        return graph.forward
+
+    expected = cross_entropy(x, target, **form)
+    monkeypatch.setattr(function, "_kernel_takes", lambda *operands: True)
+    for fewest, opaque in ((2**30, False), (0, True)):
+        monkeypatch.setattr(function, "FEWEST_BYTES", fewest)
+        torch._dynamo.reset()
+        program = torch.compile(lambda: cross_entropy(x, target, **form), backend=backend)
+        ours = program()
+        assert any("cudalint" in name for name in seen) == opaque
+        torch.testing.assert_close(ours, expected)
+        dy = torch.randn_like(ours)
+        gradients = [torch.autograd.grad(y, x, dy, retain_graph=True) for y in (ours, expected)]
+        torch.testing.assert_close(*gradients)
 
 
 X, T = torch.ones(2, 4), torch.zeros(2, dtype=torch.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cudalint.kernels._blocks import remembered
@@ -51,7 +52,8 @@ def cross_entropy(
     `logits`, `target` and two numbers a row are kept for the backward.
     Gradients: to `logits`, once differentiable on a GPU; to `weight` and probabilities, and any
     order, in the reference. A target that is no class is an error: NaN in its row on a GPU.
-    Compiled: one opaque operator.
+    Compiled: one opaque operator for logits from 1 GB on; for less, where the host needs longer for
+    it than the GPU, and for a `weight`, F.cross_entropy of the logits in float32, inline.
     Raises ValueError for dtypes, shapes and devices that do not fit, an unknown `reduction`, a
     `label_smoothing` outside 0 to 1, a `softcap` that is not positive, and `ignore_index` ≥ 0 with
     probabilities.
@@ -77,6 +79,8 @@ def cross_entropy(
     options = _checked(
         logits, target, weight, ignore_index, label_smoothing, reduction, softcap, z_loss
     )
+    if torch.compiler.is_compiling() and _is_torchs(logits, target, weight, options):
+        return _torchs(logits, target, weight, options)
     if not _kernel_takes(logits, target, weight):
         return reference.cross_entropy(logits, target, weight, options)
     loss: Tensor
@@ -115,6 +119,30 @@ def _checked(
     if weight is not None:
         checks.refuse_bad_weight("cross_entropy", weight, logits)
     return options
+
+
+# Bytes of logits that a GPU reads and writes three times in the host's time for two operators.
+FEWEST_BYTES = 2**30
+
+
+def _is_torchs(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> bool:
+    """Whether inductor is to fuse the loss with its neighbours; probabilities and z_loss apart."""
+    if target.is_floating_point() or options.z_loss or logits.dtype == torch.float64:
+        return False
+    return weight is not None or logits.numel() * logits.element_size() < FEWEST_BYTES
+
+
+def _torchs(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> Tensor:
+    """As the reference, by torch's loss, of rows in float32."""
+    wide = logits.reshape(-1, logits.shape[-1]).float()
+    if options.softcap is not None:
+        wide = options.softcap * torch.tanh(wide / options.softcap)
+    loss = F.cross_entropy(
+        wide, target.reshape(-1).long(), None if weight is None else weight.float(),
+        ignore_index=options.ignore_index, reduction=options.reduction,
+        label_smoothing=options.label_smoothing,
+    )  # fmt: skip
+    return loss.view(target.shape) if options.reduction == "none" else loss
 
 
 def _launched(logits: Tensor, target: Tensor, known: registration.Known) -> Tensor:

@@ -24,12 +24,13 @@ def int8_linear(x: Tensor, qweight: Tensor, scales: Tensor, bias: Tensor | None 
     Dtypes: `x` float32, float16, bfloat16 or float64; scales and bias floating. The result has x's
     dtype; under autocast `x` is cast to autocast's first.
     Moves: the packed weight once, for up to 64 rows of x; for more, and in the backward, it is read,
-    written expanded, and read again.
+    written expanded, and read again, in float32 and compiled once for both.
     Gradients: to `x` and `bias`, on a GPU once differentiable; scales are constants.
     Runs: for up to 64 rows of x a kernel that expands in registers, sums in float32, and adds shares
     of the inputs in a fixed order; scales then do not round the weight. Else the reference, in
-    float32 on the CPU and by the product of x's dtype on a GPU; float64 in float64. Compiled: one
-    opaque operator, so that no expanded weight is kept.
+    float32 on the CPU and by the product of x's dtype on a GPU; float64 in float64; also where x is
+    float32 and wants a gradient. Compiled: the kernel as one opaque operator where x wants no
+    gradient, else the reference, inline.
     Raises ValueError for dtypes, shapes and devices that do not fit, and for scales that require a
     gradient.
 
@@ -130,10 +131,16 @@ def _linear(function: str, x: Tensor, weight: Weight, bias: Tensor | None) -> Te
 
 
 def _route(x: Tensor, bias: Tensor | None, weight: Weight) -> Callable[..., Tensor]:
+    """The reference where the expanded weight is needed twice: it is then kept, as by hand.
+
+    In float32, and compiled, what the kernel saves in the forward is less than a second expansion.
+    """
     operator: Callable[..., Tensor] = torch.ops.cudalint.quantized_linear
+    if not kernel_takes(x, bias, weight):
+        return _by_reference
     if torch.compiler.is_compiling():
-        return operator
-    if not kernel_takes(x, bias, weight) or is_transformed():
+        return _by_reference if needs_gradient(x) else operator
+    if is_transformed() or (x.dtype == torch.float32 and needs_gradient(x)):
         return _by_reference
     if must_dispatch(x, bias, *weight[:4]) or needs_gradient(x, bias):
         return operator

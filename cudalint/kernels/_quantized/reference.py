@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cudalint.kernels._dispatch import must_dispatch
 from cudalint.kernels._quantized.layouts import unpack_weight, unpack_zeros
 
 # Where int4 has no zeros: the middle of 0 to 15.
@@ -41,7 +42,10 @@ def expanded(weight: Weight, dtype: torch.dtype) -> Tensor:
         scales = scales[:, None] if scales.dim() == 1 else scales.repeat_interleave(
             weight.group_size, dim=1
         )  # fmt: skip
-        return (weight.qweight.to(wide) * scales).to(dtype)
+        if dtype == wide or torch.compiler.is_compiling() or must_dispatch(weight.qweight, scales):
+            return (weight.qweight * scales).to(dtype)
+        made = torch.empty(weight.qweight.shape, dtype=dtype, device=scales.device)
+        return torch.mul(weight.qweight, scales, out=made)  # in float32, in one pass
     values = unpack_weight(weight.qweight, weight.layout)
     zeros: Tensor | int = MIDDLE
     index = weight.group_index
