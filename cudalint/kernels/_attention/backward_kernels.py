@@ -140,7 +140,7 @@ def keys_backward(
     Wide heads take two launches: the registers hold one sum of such a width.
     """
     APART: tl.constexpr = BIAS or MASK == 1 or PRECISE
-    REST: tl.constexpr = PRECISE and PRECISION == "ieee"
+    REST: tl.constexpr = PRECISE and PRECISION != "tf32"
     blocks = (keys + BLOCK_J - 1) // BLOCK_J
     number = tl.program_id(0)
     kv_head = (number // blocks).to(tl.int64)
@@ -221,7 +221,7 @@ def queries_backward(
 ):  # fmt: skip
     """dq of a block of queries, over the same tiles of keys as the forward, or the rest of delta."""
     APART: tl.constexpr = BIAS or MASK == 1 or PRECISE
-    REST: tl.constexpr = PRECISE and PRECISION == "ieee" and QUERY_GRAD
+    REST: tl.constexpr = PRECISE and PRECISION != "tf32" and QUERY_GRAD
     blocks = (queries + BLOCK_I - 1) // BLOCK_I
     number = tl.program_id(0)
     head = (number // blocks).to(tl.int64)

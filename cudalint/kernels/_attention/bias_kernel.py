@@ -34,7 +34,7 @@ def bias_backward(
 ):  # fmt: skip
     """Where the bias is one row for all queries, not ROWS, a tile gives one row of sums for its block
     of queries, and likewise one column where not COLS; the launch adds these."""
-    REST: tl.constexpr = PRECISE and PRECISION == "ieee"
+    REST: tl.constexpr = PRECISE and PRECISION != "tf32"
     blocks_j = (keys + BLOCK_J - 1) // BLOCK_J
     blocks = (queries + BLOCK_I - 1) // BLOCK_I * blocks_j
     number = tl.program_id(0)
