@@ -15,7 +15,8 @@ from torch import Tensor
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
 from cudalint.kernels._attention import by_formula, dropout, launches, reference
-from cudalint.kernels._attention.call import Extras, Form
+from cudalint.kernels._attention.call import LOG2E, Extras, Form
+from cudalint.kernels._attention.operands import alibi
 from tests.kernels.error_law import assert_all_allowed
 from tests.kernels.inputs import guarded_empty, poisoned_empty
 
@@ -48,6 +49,9 @@ def check(qkv: tuple[Tensor, Tensor, Tensor], extras: Extras = NONE, form: Form 
         ours = launches.backward(dout, x, out, lse, wanted, extras.bias)
     fair_out, fair_lse = by_formula.forward(q, k, v, extras, form)
     close(out, fair_out, q.dtype)
+    if alibi(x) == 2 and extras.alibi_slopes is not None:  # what all scores of a row leave out
+        place = torch.arange(q.shape[2]) % 128
+        fair_lse[0] += extras.alibi_slopes[:, None] * place * LOG2E
     torch.testing.assert_close(lse, fair_lse, rtol=1e-2, atol=TOLERANCE[q.dtype] * 8)
     *fair, dscores, dsinks = by_formula.backward(dout, q, k, v, extras, form)
     for gradient, other in zip(ours, fair, strict=False):
@@ -127,6 +131,15 @@ def test_lengths_that_differ(
 ) -> None:
     form = PLAIN._replace(left=left, right=right, bottom_right=bottom_right)
     check(operands(queries, keys), form=form)
+
+
+@pytest.mark.parametrize("others", [(), ("sinks",), ("bool mask", "dropout", "softcap")])
+def test_alibi_of_keys_that_no_query_sees_behind_it(others: tuple[str, ...]) -> None:
+    extras, form = named("alibi", *others)
+    if others:
+        extras = extras._replace(bias=torch.randn(HEADS, QUERIES, KEYS))
+    form = form._replace(left=-1, right=0, bottom_right=True)
+    check(operands(dtype=torch.float16), extras, form)
 
 
 @pytest.mark.parametrize("shape", [(QUERIES, KEYS), (2, 1, 1, KEYS), (HEADS, QUERIES, 1)])

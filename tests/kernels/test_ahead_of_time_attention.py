@@ -32,7 +32,7 @@ NAMES = ("SOFTCAP", "BIAS", "MASK", "ALIBI", "SINKS", "DROPOUT", "LEFT", "RIGHT"
 FEATURES = {
     "window": {"LEFT": True, "RIGHT": True},
     "softcap": {"SOFTCAP": True, "RIGHT": True},
-    "alibi": {"ALIBI": True, "RIGHT": True},
+    "alibi": {"ALIBI": 2, "RIGHT": True},
     "sinks": {"SINKS": True, "LEFT": True, "RIGHT": True},
     "bias": {"BIAS": True, "DROPOUT": True},
     "mask": {"MASK": 2, "SOFTCAP": True},

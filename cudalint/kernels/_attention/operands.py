@@ -113,15 +113,27 @@ def is_exact(x: Operands) -> bool:
     return x.q.dtype == torch.float32 and not allows_tf32()
 
 
+def alibi(x: Operands) -> int:
+    """0 without; 2 where no query sees a key behind it, as far as ALiBi counts: see `score_tile`.
+
+    Not in float32, whose rounding would show, nor with sinks, which are a score like any other.
+    """
+    if x.extras.alibi_slopes is None:
+        return 0
+    aligned = x.form.bottom_right or x.q.shape[2] == x.k.shape[2]
+    past = x.form.right == 0 and aligned
+    return 2 if past and x.q.dtype != torch.float32 and x.extras.sinks is None else 1
+
+
 def switches(x: Operands, sinks: bool = False) -> tuple[Any, ...]:
     """The constants, from the widths to the one for the interpreter."""
-    bias, mask, slopes, _, seed = x.extras
+    bias, mask, _, _, seed = x.extras
     kind = 0 if mask is None else 2 if mask.dtype == torch.bool else 1
     single = x.q.dtype == torch.float32
     precision = "tf32" if single and not is_exact(x) else "ieee"
     return (
         x.q.shape[-1], x.v.shape[-1], x.form.softcap is not None, bias is not None, kind,
-        slopes is not None, *((x.extras.sinks is not None,) if sinks else ()), seed is not None,
+        alibi(x), *((x.extras.sinks is not None,) if sinks else ()), seed is not None,
         *_hides(x), single, precision,
         x.q.get_device() < 0 and x.q.dtype == torch.bfloat16,
     )  # fmt: skip

@@ -130,6 +130,9 @@ def score_tile(
     `scale` and `softcap` come from `operands.score_numbers`. Without EDGE all keys are there and
     the window hides none. tanh x = 1 − 2u with u = 1 / (1 + e^2x), and 1 − tanh² x = 4u (1 − u):
     u is made by rsqrt, one instruction where a division takes eight.
+
+    ALIBI is 2 where no query sees a key behind it: then − slope · |i − j| is slope · (j − i), of which
+    all scores of a row leave out slope · (i modulo 128), so that one number a column is added.
     """
     t = qk * scale
     derivative = t
@@ -155,7 +158,10 @@ def score_tile(
             t += _added(mask, PRECISE)
         else:
             t = tl.where(mask != 0, t, -float("inf"))
-    if ALIBI:  # whole numbers to 2²⁴ are exact
+    if ALIBI == 2:
+        ahead = start_j + line_j - (start_i // 128 * 128 + (keys - queries))
+        t += alibi_slope * ahead.to(tl.float32)
+    elif ALIBI:  # whole numbers to 2²⁴ are exact
         from_last = (start_i + line_i + (keys - queries)).to(tl.float32)
         t -= alibi_slope * tl.abs(from_last - (start_j + line_j).to(tl.float32))
     if EDGE:
