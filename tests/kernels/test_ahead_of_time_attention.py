@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -94,6 +95,15 @@ PASSES = {
 }
 CASES = [(kernel, width) for width, kernels in PASSES.items() for kernel in kernels]
 cases = pytest.mark.parametrize(("kernel", "width"), CASES)
+
+
+def test_tiles_lie_within_128_queries() -> None:
+    """What ALiBi leaves out of a row's scores goes by blocks of 128: see `score_tile`."""
+    for arch, kernel, width, scored in itertools.product(
+        (8, 9, 10), KERNELS, PASSES, (True, False)
+    ):
+        if kernel in PASSES[width]:
+            assert 128 % blocks_of(arch, kernel, width, 2, 4096, scored).i == 0
 
 
 @cases
