@@ -98,7 +98,8 @@ class PackageFacts:
     """Bits about the package that a file belongs to, read from bytes without parsing.
 
     A package is the top-most folder in an unbroken chain of `__init__.py`, else the file's own
-    folder. `complete` is false where the folder was not read in time: every bit is then unknown.
+    folder. `complete` is false where the folder was not read in time: a bit that is not set is then
+    unknown.
     """
 
     names_cuda: bool = False

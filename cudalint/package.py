@@ -12,7 +12,7 @@ from cudalint.lazy import lazy_compile
 from cudalint.model import PackageFacts
 from cudalint.read import PYTHON
 
-SECONDS = 0.02  # to read a package whose files are not part of the run; then the bits are unknown
+SECONDS = 0.02  # to read a package that the run did not walk; what is then lacking is unknown
 _NAMES_CUDA = (b".cuda(", b'"cuda"', b"'cuda'", b'"cuda:', b"'cuda:")
 _NAMES_ACCELERATOR = (b"torch.accelerator", b"Accelerator(")
 _PINS = lazy_compile(rb"""pin_memory["']?\s*[=:]\s*True""")
@@ -56,7 +56,7 @@ def merge(root: str, bits: Iterable[Bits], complete: bool = True) -> PackageFact
 
 
 def gather(root: str) -> PackageFacts:
-    """The facts of a package on disk; unknown where reading it takes longer than `SECONDS`."""
+    """The facts of a package on disk; incomplete where reading it takes longer than `SECONDS`."""
     deadline = time.monotonic() + SECONDS
     found: list[Bits] = []
     for path in _files(root):

@@ -179,7 +179,7 @@ def _package_facts(
     if not wanted:
         return {}
     seen: dict[str, list[Bits]] = {root: [] for root in wanted}
-    folders = {os.path.dirname(target.path) for target in targets}
+    folders = {os.path.dirname(target.path) for target in targets if not target.explicit}
     for target, found in zip(targets, sifted, strict=True):
         if (root := _root(target)) in seen:
             seen[root].append(found.bits)
@@ -187,7 +187,10 @@ def _package_facts(
 
 
 def _facts(root: str, bits: list[Bits], folders: set[str], cache: Cache | None) -> PackageFacts:
-    """A package's facts: from the run where it covers the root, else from disk."""
+    """A package's facts: from the run where it walked the root, else from disk.
+
+    Files that were named one by one are seldom all of their folder.
+    """
     if root in folders and len(bits) > 1:
         return package.merge(root, bits)
     try:

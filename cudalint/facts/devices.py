@@ -79,7 +79,7 @@ class Devices:
         if not _TORCH.search(self.facts.text):
             return False
         package = self.facts.package
-        if package.complete and package.names_cuda and not _OTHER_WORDS.search(self.facts.text):
+        if package.names_cuda and not _OTHER_WORDS.search(self.facts.text):
             return True
         return self.named
 

@@ -223,6 +223,16 @@ def test_one_file_has_the_package_facts_of_its_tree(tmp_path: Path) -> None:
     assert gather(str(tmp_path)) == PackageFacts(names_cuda=True, is_library=True)
 
 
+def test_named_files_have_the_package_facts_of_their_whole_folder(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("model.cuda()\n")
+    named = [target._replace(explicit=True) for target in tree(tmp_path, a=CODE, b=CODE)]
+    root = str(tmp_path)
+    sifted = [run.Sifted(survives=True) for _ in named]
+    assert run._package_facts(named, sifted, None) == {root: PackageFacts(names_cuda=True)}
+    walked = [target._replace(explicit=False) for target in named]
+    assert run._package_facts(walked, sifted, None) == {root: PackageFacts()}
+
+
 def test_a_package_that_takes_too_long_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
