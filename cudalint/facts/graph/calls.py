@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cudalint.facts.graph import expressions as ex
 from cudalint.facts.graph import modules, operations, tables
 from cudalint.facts.graph.calling import arguments, unknown
+from cudalint.facts.graph.classes import class_named
 from cudalint.facts.graph.expressions import evaluates
 from cudalint.facts.graph.functions import named, operation
 from cudalint.facts.graph.inline import inline
@@ -129,7 +130,7 @@ def _is_rebound(b: Builder, name: str) -> bool:
 def _makes_norm(b: Builder, value: Node) -> bool:
     """Whether a constructor is called a norm: of a tensor alone, it writes nothing."""
     called = value.child_by_field_name("function") if value.type == "call" else None
-    return called is not None and tables.NORM_CLASS.search(b.facts.code(called)) is not None
+    return called is not None and tables.NORM_CLASS.search(class_named(b.facts, called)) is not None
 
 
 def _norm(b: Builder, node: Node, name: str) -> Slot:

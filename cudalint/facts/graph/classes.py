@@ -165,6 +165,18 @@ class Classes:
                 made.attributes.setdefault(key, []).append(value)
 
 
+def class_named(facts: PythonFacts, called: Node) -> str:
+    """The source of the class that is called: of a parameter its default, `norm=nn.LayerNorm`."""
+    found = facts.names.lookup(called) if called.type == "identifier" else None
+    if found is None or len(found[1]) != 1 or found[1][0].kind != "param":
+        return facts.code(called)
+    default = found[1][0].value
+    if default is not None and default.type == "call":  # `partial(nn.LayerNorm, eps=1e-6)`
+        given = facts.names.arguments(default).positional
+        default = given[0] if facts.names.callee(default) == "functools.partial" and given else None
+    return facts.code(called if default is None else default)
+
+
 def _bases(holder: Node) -> list[Node]:
     given = holder.child_by_field_name("superclasses")
     found = given.named_children if given is not None else []

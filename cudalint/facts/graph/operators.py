@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cudalint.facts.graph.containers import spread
 from cudalint.facts.graph.contraction import product
 from cudalint.facts.graph.elementwise import negated
 from cudalint.facts.graph.expressions import evaluate, evaluates, generic
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
 
     from cudalint.facts.graph.builder import Builder
 
+_SIZES = ("shape", "shape_part")  # `x.shape[:-1] + (n, d)` is as `(*x.shape[:-1], n, d)`
+
 
 def binary(b: Builder, operator: str, left: Slot, right: Slot, node: Node) -> Slot:
     """`left operator right` in memory of its own."""
     pool, a, c = b.pool, left.value, right.value
     if operator == "@":
         return fresh(product(pool, a, c, node))
-    if operator == "+" and a.id in b.elements and c.id in b.elements:
-        return b.tuple_of([*b.elements[a.id], *b.elements[c.id]], node)
+    if operator == "+" and all(v.id in b.elements or v.op in _SIZES for v in (a, c)):
+        return b.tuple_of([*spread(b, left, node), *spread(b, right, node)], node)
     simple = {"+": pool.add, "-": pool.subtract, "*": pool.mul, "/": pool.divide, "**": pool.raised}
     if operator in simple:
         return fresh(simple[operator](a, c, node))

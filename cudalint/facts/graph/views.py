@@ -164,6 +164,9 @@ def _unknown_view(b: Builder, call: Call) -> Slot | None:
     if call.input is None:
         return None
     operands = tuple(call.values())
+    sizes = b.elements.get(operands[1].id) if len(operands) == 2 else None
+    if sizes is not None:  # `view((a, *b))` is as `view(a, *b)`
+        operands = (operands[0], *(slot.value for slot in sizes))
     return view(b.pool.make(call.name, operands, ("?",), call.node), call.input)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+from cudalint.facts.graph.classes import class_named
 from cudalint.facts.graph.patterns.norm_parts import HandNorm, narrow
 from cudalint.facts.graph.patterns.norms import layer_norms, rms_norms
 from cudalint.facts.graph.patterns.parameters import parameters
@@ -201,8 +202,11 @@ def _of_class(facts: PythonFacts, graph: Graph, value: Value) -> Norm | None:
 
 
 def _foreign(facts: PythonFacts, made: Node, called: Node, value: Value, path: str) -> Norm | None:
-    """A class of another file: reported by its name, and read where it is a library's."""
-    text = facts.code(called)
+    """A class of another file, or an argument's default: reported by its name.
+
+    It is read where it is a library's.
+    """
+    text = class_named(facts, called)
     match = NORM_CLASS.search(text)
     if match is None:
         return None
@@ -210,7 +214,8 @@ def _foreign(facts: PythonFacts, made: Node, called: Node, value: Value, path: s
     if known in _LIBRARY:
         return _as_module(facts, _LIBRARY[known], value, path, made)
     kind: Kind = "layer" if match.group(1) == "Layer" else "rms"
-    why = f"`{text}` is not of this file"
+    chosen = text != facts.code(called)
+    why = "the norm's class is an argument" if chosen else f"`{text}` is not of this file"
     return Norm(kind, value, value.operands[1], why=why, consumed={value.id: value})
 
 

@@ -28,7 +28,8 @@ NORM_WORDS = (b"norm(", b"Norm(", *ROOTS)
 
 def norm_attributes(facts: PythonFacts) -> tuple[bytes, ...]:
     """The calls `self.NAME(` of norms, and what else the file calls torch's functions."""
-    return (*attributes(facts, b"Norm"), *aliases(facts, b"layer_norm", b"rms_norm"))
+    made = (*attributes(facts, b"Norm"), *attributes(facts, b"norm_"))  # `norm_layer(dim)` too
+    return (*made, *aliases(facts, b"layer_norm", b"rms_norm"))
 
 
 def norms_by_hand(
