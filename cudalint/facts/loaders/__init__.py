@@ -87,9 +87,9 @@ class Loaders:
 
     def value(self, call: Node) -> Value:
         """A construction as a value: its batches are on the CPU, pinned or not."""
-        moved = self.yields_cuda(call) or self.facts.devices.sets_default
-        device = CUDA if moved else CPU
-        return Value("loader", device=device, pinned=self.pin(call) == "pinned", node=call)
+        pinned = self.pin(call) == "pinned"  # what is on the GPU cannot be: pinning it raises
+        moved = not pinned and (self.yields_cuda(call) or self.facts.devices.sets_default)
+        return Value("loader", device=CUDA if moved else CPU, pinned=pinned, node=call)
 
     def of_subclass(self, call: Node) -> Value:
         """A loader of a class that derives from torch's, which takes the same keywords."""

@@ -36,6 +36,7 @@ class Steps:
 
     def __init__(self, facts: PythonFacts) -> None:
         self.facts = facts
+        self._runners: dict[int, bool] = {}
 
     # -- training -----------------------------------------------------------------------------
 
@@ -114,7 +115,7 @@ class Steps:
 
     def _evaluating_markers(self) -> Iterator[Node]:
         for region in self.gradless_regions:
-            yield from self._model_calls(region)
+            yield from self._model_calls(region, through=True)
         for loop in self._decoding_loops:
             yield from self._model_calls(loop)
 
@@ -147,14 +148,37 @@ class Steps:
                 break
         return found
 
-    def _model_calls(self, region: Node) -> Iterator[Node]:
+    def _model_calls(self, region: Node, through: bool = False) -> Iterator[Node]:
+        """The model calls of a region; `through`: and the calls of functions that make one."""
         stack = [region]
         while stack:
             node = stack.pop()
-            if node.type == "call" and self.is_model_call(node):
+            if node.type == "call" and (
+                self.is_model_call(node) or (through and self._runs_model(node))
+            ):
                 yield node
             elif node.type not in ("string", "comment"):
                 stack.extend(node.named_children)
+
+    def _runs_model(self, call: Node) -> bool:
+        """Whether a call is of a function of the file that calls a model outside of its loops."""
+        function = self.facts.names.definition(call.children[0])
+        if function is None or function.type != "function_definition":
+            return False
+        if (known := self._runners.get(function.id)) is None:
+            self._runners[function.id] = False  # a cycle adds nothing
+            known = self._runners[function.id] = self._has_model_call(function)
+        return known
+
+    def _has_model_call(self, function: Node) -> bool:
+        stack = list(function.named_children)
+        while stack:
+            node = stack.pop()
+            if node.type == "call" and (self.is_model_call(node) or self._runs_model(node)):
+                return True
+            if node.type not in (*LOOPS, *FUNCTIONS, "string", "comment"):
+                stack.extend(node.named_children)
+        return False
 
     @cached_property
     def names_loader(self) -> bool:

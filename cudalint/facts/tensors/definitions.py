@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import FUNCTIONS
+from cudalint.facts.tensors.builtins import iterated
 from cudalint.facts.tensors.values import (
     BOTTOM,
     NUMBER,
@@ -161,8 +162,10 @@ def annotated(text: str) -> Value | None:
 def parameter(facts: PythonFacts, binding: Binding) -> Value:
     """A parameter: by its annotation, the calls in the file, its function's contract, its name."""
     function = facts.names.enclosing(binding.node, *FUNCTIONS)
-    if function is None or function.type == "lambda":
+    if function is None:
         return UNKNOWN_VALUE
+    if function.type == "lambda":
+        return _mapped(facts, function, binding)
     name = facts.code(binding.node)
     known = annotated(facts.code(binding.annotation)) if binding.annotation is not None else None
     if known is not None:
@@ -181,6 +184,18 @@ def parameter(facts: PythonFacts, binding: Binding) -> Value:
     if passed.kind in ("unknown", "bottom", "none"):
         return facts.loaders.by_name(name) or UNKNOWN_VALUE
     return passed
+
+
+def _mapped(facts: PythonFacts, function: Node, binding: Binding) -> Value:
+    """What `map(lambda t: …, values)` hands to its lambda, one by one."""
+    call = function.parent.parent if function.parent is not None else None
+    if call is None or call.type != "call" or facts.names.callee(call) != "builtins.map":
+        return UNKNOWN_VALUE
+    given = facts.names.arguments(call).positional
+    position = _position(function, binding.node) + 1
+    if not given or given[0].id != function.id or not 0 < position < len(given):
+        return UNKNOWN_VALUE
+    return iterated(facts.tensors.value(given[position]))
 
 
 def _class_around(function: Node) -> Node | None:
