@@ -154,8 +154,26 @@ def _walks_warp(access: Access) -> bool:
 
 
 def _is_same_everywhere(accesses: list[Access]) -> bool:
-    """Whether a kernel touches one element of each array, all at the same index."""
-    return len({access.pointer.offset for access in accesses}) == 1
+    """Whether a kernel touches one element of each array, all at the same index.
+
+    In a matrix, rows and columns may have values of their own beside: a scale, a bias.
+    """
+    if len({access.pointer.offset for access in accesses}) == 1:
+        return True
+    if len({access.loops for access in accesses}) != 1:  # a product of matrices
+        return False
+    own = {access.pointer.offset for access in accesses if not _is_of_line(access)}
+    return len(own) == 1 and next(iter(own)).names("threadIdx.y")
+
+
+def _is_of_line(access: Access) -> bool:
+    """Whether an access reads what a whole row or a whole column of threads shares."""
+    offset = access.pointer.offset
+    factor = offset.coefficient("threadIdx.x")
+    if factor is None or not access.loads or access.atomic or offset.kind > Kind.PIECEWISE:
+        return False
+    column = factor.constant == 1 and not offset.names("threadIdx.y", "blockIdx.y")
+    return factor.constant == 0 or column
 
 
 def _fills_stride(access: Access, accesses: list[Access]) -> bool:

@@ -93,8 +93,12 @@ def _product(graph: Graph, activation: Value) -> Value | None:
 
 
 def _is_widened(value: Value) -> bool:
-    """Whether an operand is no tensor of the other's shape: a number, a parameter, a mask, a mean."""
-    if is_scalar(value):
+    """Whether an operand is no tensor of the other's shape: a number, a parameter, a mask, a mean.
+
+    `1 + scale` is a modulation: one factor for all tokens.
+    """
+    one_more = (is_number(part) and number(part) == 1 for part in value.operands)
+    if is_scalar(value) or (value.op == "add" and any(one_more)):
         return True
     for _ in range(8):
         if value.op in ("input", "attr") and _SMALL.search(str(value.attrs[0])):
