@@ -57,10 +57,22 @@ def _method(b: Builder, node: Node, function: Node) -> Slot:
         return unknown(b, node, [])
     base = ex.evaluate(b, owner)
     slots, keywords = arguments(b, node)
+    if "norm" in name and len(slots) == 1 and not keywords and _is_given(base.value):
+        found = b.classes.norm_named(name)
+        if found is not None:  # `block.norm(x)` in a function that is given the block
+            return modules.run(b, node, [found], slots, b.facts.code(function))
     unseen = "**" in keywords or any(slot.value.op == "star" for slot in slots)
     if unseen and name not in ("view", "reshape", "permute", "expand"):
         return unknown(b, node, [base], slots, keywords)
     return _tensor_method(b, node, name, base, slots, keywords)
+
+
+def _is_given(value: Value, depth: int = 12) -> bool:
+    """Whether a value is a parameter, whatever unknown code may have done to it."""
+    if depth and value.op in ("opaque", "phi"):
+        made = value.operands[:1] if value.op == "opaque" else value.operands[1:]
+        return bool(made) and all(_is_given(one, depth - 1) for one in made)
+    return value.op == "input"
 
 
 def _tensor_method(

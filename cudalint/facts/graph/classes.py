@@ -108,6 +108,22 @@ class Classes:
             return self._either(values) if len(values) == 2 and not holder.is_dynamic else None
         return self.modules(value)
 
+    def norm_named(self, name: str) -> Module | None:
+        """The norm that every class of the file means by `self.name`: that of another object too."""
+        found: list[Module] = []
+        for node in self.facts.identifiers(name):
+            holder = node.parent
+            parent = holder.parent if holder is not None and holder.type == "attribute" else None
+            if parent is None or parent.type != "assignment":
+                continue
+            if parent.child_by_field_name("left") == holder:
+                value = parent.child_by_field_name("right")
+                made = self.modules(value) if value is not None else None
+                if made is None or len(made) != 1 or made[0].kind not in ("LayerNorm", "RMSNorm"):
+                    return None
+                found += made
+        return found[0] if found else None
+
     def _either(self, values: list[Node]) -> list[Module] | None:
         """`if p: self.drop = nn.Dropout(p) else: self.drop = nn.Identity()`; None for the latter."""
         found = [self.modules(value) or [] for value in values]

@@ -27,9 +27,10 @@ NORM_WORDS = (b"norm(", b"Norm(", *ROOTS)
 
 
 def norm_attributes(facts: PythonFacts) -> tuple[bytes, ...]:
-    """The calls `self.NAME(` of norms, and what else the file calls torch's functions."""
+    """The calls `.NAME(` of norms, of `self` or a block, and what else the file calls torch's."""
     made = (*attributes(facts, b"Norm"), *attributes(facts, b"norm_"))  # `norm_layer(dim)` too
-    return (*made, *aliases(facts, b"layer_norm", b"rms_norm"))
+    calls = (name.removeprefix(b"self") for name in made)
+    return (*calls, *aliases(facts, b"layer_norm", b"rms_norm"))
 
 
 def norms_by_hand(
