@@ -63,7 +63,8 @@ COMPILED = lazy_compile(
 # Vectors of a few numbers: where tokens stand, how long rows are, which step of the noise it is, what
 # a distribution or a loss has for each row.
 FEW = lazy_compile(
-    r"position|rel_pos|lens?\b|length|noise_level|timestep|\bt_emb|n_floor|log_?var|log_?std|loss"
+    r"position|rel_pos|lens?\b|length|noise_level|timestep|\bt_emb|n_floor|log_?var|log_?std|loss|snr"
+    r"|proposal|coord"
 )
 OPERATORS = lazy_compile(rb"[*+/-]|\b(?:mul|add|sub|div)_?\(")
 CALLS = lazy_compile(
