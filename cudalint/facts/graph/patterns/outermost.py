@@ -28,8 +28,8 @@ NORM_WORDS = (b"norm(", b"Norm(", *ROOTS)
 
 def norm_attributes(facts: PythonFacts) -> tuple[bytes, ...]:
     """The calls `.NAME(` of norms, of `self` or a block, and what else the file calls torch's."""
-    made = (*attributes(facts, b"Norm"), *attributes(facts, b"norm_"))  # `norm_layer(dim)` too
-    calls = (name.removeprefix(b"self") for name in made)
+    made = (b"Norm", b"norm_", b"norm(")  # `norm_layer(dim)` too
+    calls = (name.removeprefix(b"self") for word in made for name in attributes(facts, word))
     return (*calls, *aliases(facts, b"layer_norm", b"rms_norm"))
 
 
