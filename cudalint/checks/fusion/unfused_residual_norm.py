@@ -3,8 +3,8 @@
 ## What it does
 
 Reports `h = x + f(x)` and a norm of `h` in one function, where `h` is used again: `nn.LayerNorm`,
-`nn.RMSNorm`, `F.layer_norm`, `F.rms_norm`, this package's norms, and norms that are classes of the
-file, as language models bring their own. That a sum is a residual connection is told by one operand
+`nn.RMSNorm`, `F.layer_norm`, `F.rms_norm`, this package's norms, norms that are classes of the
+file, as language models bring their own, and those that a constructor takes by default. That a sum is a residual connection is told by one operand
 being computed from the other, or by a name such as `residual` or `shortcut`.
 
 Left alone: a sum that only the norm needs (post-norm), a norm under a condition, position embeddings and biases, norms by
@@ -45,7 +45,8 @@ torch has no such function: with `kernel-source = "torch"` the rule only reports
 Unsafe: that both operands have one shape is usual and not seen, parameters are read from the
 submodule, and hooks on it no longer run. Not rewritten where the sum is not a statement of its own,
 where a tensor that others may see is added to in place, where the sum itself is changed in place
-later (the backward keeps it), and where the norm's class is not of the file.
+later (the backward keeps it), and where the norm's class is not of the file or an argument with
+a default (`norm_layer=nn.LayerNorm`).
 
 ## References
 
