@@ -165,10 +165,17 @@ class Steps:
         function = self.facts.names.definition(call.children[0])
         if function is None or function.type != "function_definition":
             return False
+        if self._is_whole_run(function):
+            return False
         if (known := self._runners.get(function.id)) is None:
             self._runners[function.id] = False  # a cycle adds nothing
             known = self._runners[function.id] = self._has_model_call(function)
         return known
+
+    def _is_whole_run(self, function: Node) -> bool:
+        """Whether a function is called `generate`, which is many steps."""
+        name = function.child_by_field_name("name")
+        return name is not None and self.facts.code(name) == "generate"
 
     def _has_model_call(self, function: Node) -> bool:
         stack = list(function.named_children)
@@ -224,7 +231,7 @@ class Steps:
         seen = {node.id for node in todo}
         while todo:
             holder = self._holder(todo.pop(), loops)
-            if holder is None or holder.id in functions:
+            if holder is None or holder.id in functions or self._is_whole_run(holder):
                 continue
             functions.add(holder.id)
             for site in self.facts.tensors.sites(holder):
