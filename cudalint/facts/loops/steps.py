@@ -115,9 +115,20 @@ class Steps:
 
     def _evaluating_markers(self) -> Iterator[Node]:
         for region in self.gradless_regions:
-            yield from self._model_calls(region, through=True)
+            yield from self._gradless_markers(region)
         for loop in self._decoding_loops:
             yield from self._model_calls(loop)
+
+    def _gradless_markers(self, region: Node) -> Iterator[Node]:
+        """Model calls, and calls of functions that make one; beside a loop of steps only there."""
+        found = [
+            (call, any(a.type in LOOPS and within(a, region) for a in ancestors(call)))
+            for call in self._model_calls(region, through=True)
+        ]
+        loops = any(in_loop for _, in_loop in found)
+        for call, in_loop in found:
+            if in_loop or not loops or self.is_model_call(call):
+                yield call
 
     @cached_property
     def _decoding_loops(self) -> list[Node]:
