@@ -64,7 +64,7 @@ def gated_activations(graph: Graph) -> Iterator[Gated]:
         up = two if one is activation else one
         if up.op in ("silu", "gelu") or _is_other_rank(activation, up) or _names_small(product):
             continue
-        if _is_widened(up) or _is_widened(activation.operands[0]):
+        if _modulates(up) or _is_widened(up) or _is_widened(activation.operands[0]):
             continue
         kind, approximate = form
         found = Gated(product, activation.operands[0], up, activation, kind, approximate)
@@ -93,12 +93,8 @@ def _product(graph: Graph, activation: Value) -> Value | None:
 
 
 def _is_widened(value: Value) -> bool:
-    """Whether an operand is no tensor of the other's shape: a number, a parameter, a mask, a mean.
-
-    `1 + scale` is a modulation: one factor for all tokens.
-    """
-    one_more = (is_number(part) and number(part) == 1 for part in value.operands)
-    if is_scalar(value) or (value.op == "add" and any(one_more)):
+    """Whether an operand is no tensor of the other's shape: a number, a parameter, a mask, a mean."""
+    if is_scalar(value):
         return True
     for _ in range(8):
         if value.op in ("input", "attr") and _SMALL.search(str(value.attrs[0])):
@@ -109,6 +105,12 @@ def _is_widened(value: Value) -> bool:
             break
         value = value.operands[0]
     return value.op in _WIDENED
+
+
+def _modulates(value: Value) -> bool:
+    """Whether a factor is `1 + scale`: one for all tokens."""
+    one_more = (is_number(part) and number(part) == 1 for part in value.operands)
+    return value.op == "add" and any(one_more)
 
 
 def _names_small(product: Value) -> bool:
