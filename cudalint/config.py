@@ -11,11 +11,12 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from cudalint import selection
 from cudalint.errors import UsageError
 from cudalint.globs import Pattern
+from cudalint.records import NamedTuple
 from cudalint.selection import Selection
 from cudalint.settings import CACHE_FOLDER, EXCLUDE, Settings, patterns
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice, pairwise
-from typing import NamedTuple
 
 from cudalint.lazy import lazy_compile
+from cudalint.records import NamedTuple
 
 _STARTS = (b"\ndef ", b"\nclass ", b"\nasync def ", b"\n@")
 _NAMED = lazy_compile(rb"^(?:(?:async[ \t]+)?def|class)[ \t]+(\w+)", re.MULTILINE)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cudalint.config import FILES, Configuration
 from cudalint.read import CUDA, MAYBE_CUDA, PYTHON
-from cudalint.records import field, record
+from cudalint.records import NamedTuple, field, record
 
 if TYPE_CHECKING:
     from cudalint.ignore import Ignores

@@ -6,9 +6,9 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
-from cudalint.records import field, record
+from cudalint.records import NamedTuple, field, record
 
 if TYPE_CHECKING:
     from cudalint.facts import Facts

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from cudalint.formats import FORMATS
+from cudalint.records import NamedTuple
 from cudalint.settings import EXCLUDE
 
 

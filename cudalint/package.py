@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Iterable
 from functools import cache
-from typing import NamedTuple
 
 from cudalint.lazy import lazy_compile
 from cudalint.model import PackageFacts
 from cudalint.read import PYTHON
+from cudalint.records import NamedTuple
 
 SECONDS = 0.02  # to read a package that the run did not walk; what is then lacking is unknown
 _NAMES_CUDA = (b".cuda(", b'"cuda"', b"'cuda'", b'"cuda:', b"'cuda:")

@@ -1,20 +1,41 @@
-"""Classes of fields: `dataclasses`, but a constructor is compiled when the first object is made.
+"""Classes of fields that cost little to define: most of a run on one file is defining things.
 
-`dataclasses` loads `inspect` and compiles three or more methods with each class, of which a run on
-one file uses few. To a type checker these are dataclasses, and they mean the same.
+`record` is `dataclasses.dataclass`, but a constructor is compiled when the first object is made, and
+the other methods are shared: `dataclasses` loads `inspect` and compiles three or more methods with
+each class. `NamedTuple` is `typing.NamedTuple`, but annotations are left alone, of which that one
+compiles each. To a type checker they are what they stand for, and they mean the same.
 """
 
 from __future__ import annotations
 
+from collections import namedtuple
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["field", "record", "replace"]
+__all__ = ["NamedTuple", "field", "record", "replace"]
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as record
     from dataclasses import field, replace
+    from typing import NamedTuple
 else:
+
+    class _Tuples(type):
+        """Makes a tuple with named items of a class that derives from `NamedTuple`."""
+
+        def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> Any:
+            if not bases:
+                return super().__new__(cls, name, bases, body)
+            items = tuple(body["__annotations__"])
+            defaults = [body.pop(item) for item in items if item in body]
+            made = namedtuple(name, items, defaults=defaults, module=body["__module__"])
+            for key, value in body.items():
+                setattr(made, key, value)
+            return made
+
+    class NamedTuple(metaclass=_Tuples):
+        """A tuple with named items: those that the class annotates, in their order."""
+
     _ABSENT = object()
 
     class _Field:

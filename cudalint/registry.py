@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cudalint.rare import Rare
+from cudalint.records import NamedTuple
 
 if TYPE_CHECKING:
     from cudalint.facts import Facts

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
+
+from cudalint.records import NamedTuple
 
 if TYPE_CHECKING:
     from cudalint.model import Diagnostic

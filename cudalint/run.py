@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cudalint import package
 from cudalint.engine import concerns
 from cudalint.package import Bits
 from cudalint.read import decode, language_of
+from cudalint.records import NamedTuple
 from cudalint.report import FileResult, Report
 from cudalint.workers import Workers
 

@@ -8,10 +8,10 @@ replaces what the layers before it switched on; within a layer the more specific
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from cudalint import registry
 from cudalint.errors import UsageError
+from cudalint.records import NamedTuple
 
 # How a rule is on: as a hint it is printed and not counted.
 State = str  # "off" | "hint" | "on"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cudalint.lazy import lazy_compile
 from cudalint.logical import covered_rows, next_rows
 from cudalint.model import Span
-from cudalint.records import field, record
+from cudalint.records import NamedTuple, field, record
 from cudalint.registry import by_code, by_name, find
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cudalint.registry import Rule
 
 # One directive; a comment may hold several.
+_WORDS = (b"noqa", b"nolint", b"cudalint:")  # of every directive, in whatever case
 _PYTHON = lazy_compile(
     rb"#[ \t]*(?:(?P<noqa>noqa)\b(?P<noqa_colon>[ \t]*:)?"
     rb"|cudalint:[ \t]*(?P<ours>ignore|file-ignore)\b(?P<open>\[)?)",
@@ -92,6 +93,9 @@ def _names_us_after(text: bytes, word: bytes) -> bool:
 
 def suppressions(facts: Facts) -> list[Suppression]:
     """Every directive in the comments of a file, in source order."""
+    lowered = facts.text.lower()
+    if not any(word in lowered for word in _WORDS):
+        return []
     found = []
     pattern = _CUDA if facts.source.language == "cuda" else _PYTHON
     blocks: list[tuple[Suppression, int]] = []

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from cudalint import render
 from cudalint.config import Configuration
 from cudalint.discover import Found, discover, excluded
 from cudalint.errors import UsageError
+from cudalint.records import NamedTuple
 from cudalint.render import View, summary
 from cudalint.render.terminal import Terminal
 from cudalint.report import Edits, Mode, Report, Target

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from cudalint.formats import FORMATS
+from cudalint.records import NamedTuple
 
 
 class Flag(NamedTuple):

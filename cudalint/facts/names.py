@@ -5,11 +5,11 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cudalint.facts.bindings import Binding, bindings_of
 from cudalint.model import Need
-from cudalint.records import field, record
+from cudalint.records import NamedTuple, field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import LOOPS, ancestors, walk, within
 from cudalint.facts.tensors.definitions import is_module_class
 from cudalint.lazy import lazy_compile
+from cudalint.records import NamedTuple
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -11,6 +11,7 @@ from cudalint.facts.flow import ancestors
 from cudalint.facts.precision import Precision
 from cudalint.facts.program_steps import Step, Steps
 from cudalint.lazy import lazy_compile
+from cudalint.rare import Rare
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 _DEFINITIONS = ("function_definition", "class_definition")
 _TEST_NAME = lazy_compile(r"(?:^|/)(?:test_[^/]*|[^/]*_test|conftest)\.py$|(?:^|/)tests?/")
-_TESTS = lazy_compile(rb"\b(?:unittest\.main|pytest\.main|absltest\.main|run_tests)\(")
+_TESTS = Rare(
+    (b"test.main(", b"run_tests("), rb"\b(?:unittest\.main|pytest\.main|absltest\.main|run_tests)\("
+)
 # A loop, a block or a bare call at the left margin.
 _RUNS = lazy_compile(rb"^(?:for|while|with|if)\b|^[A-Za-z_][\w.]*\(", re.MULTILINE)
 _COMMAND = lazy_compile(rb"command|\bmain\b|\bapp\b|entrypoint|\bcli\b")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cudalint.facts.guards import is_guarded
 from cudalint.facts.names import public
+from cudalint.records import NamedTuple
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cudalint.facts.references import root_of
 from cudalint.model import Edit, Need, Span
+from cudalint.records import NamedTuple
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 
 TAB = 4
-_UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]"
+# What stands for a character that a terminal would obey; rows and tabs are none.
+_PICTURES = {
+    **{number: 0x2400 + number for number in (*range(0x09), *range(0x0B, 0x20))},
+    0x7F: 0x2421,
+    **dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD),
+    0xFEFF: 0xFFFD,
+}
 
 
 class Style:
@@ -62,13 +68,7 @@ class Style:
 
 def printable(text: str) -> str:
     """Source as a terminal may show it: no control characters, no hidden direction marks."""
-    text = text.expandtabs(TAB) if "\t" in text else text
-    return text if text.isprintable() else re.sub(_UNSAFE, _picture, text)
-
-
-def _picture(match: re.Match[str]) -> str:
-    number = ord(match[0])
-    return chr(0x2400 + number) if number < 0x20 else "\u2421" if number == 0x7F else "\ufffd"
+    return (text.expandtabs(TAB) if "\t" in text else text).translate(_PICTURES)
 
 
 def width(text: str) -> int:

@@ -88,3 +88,24 @@ def test_records_match_by_place() -> None:
     match Value("a", 2):
         case Value(name, size):
             assert (name, size) == ("a", 2)
+
+
+class Pair(records.NamedTuple):
+    """A tuple of our own making."""
+
+    left: int
+    right: str = "b"
+
+    @property
+    def both(self) -> str:
+        return f"{self.left}{self.right}"
+
+
+def test_a_named_tuple_is_one() -> None:
+    pair = Pair(1)
+    assert pair == (1, "b") and pair.both == "1b" and repr(pair) == "Pair(left=1, right='b')"
+    assert pair._replace(left=2) == Pair(2, "b") and Pair._fields == ("left", "right")
+    assert pickle.loads(pickle.dumps(pair)) == pair and type(pair) is Pair
+    assert Pair.__doc__ == "A tuple of our own making."
+    with pytest.raises(TypeError):
+        Pair()  # type: ignore[call-arg]

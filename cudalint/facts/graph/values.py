@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from cudalint.records import field, record
+from cudalint.records import NamedTuple, field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import COMPREHENSIONS, FUNCTIONS, LOOPS, within
 from cudalint.facts.loops.steps import Steps
@@ -19,6 +19,7 @@ from cudalint.facts.tensors.tables import words
 from cudalint.hooks import is_hook, is_step
 from cudalint.lazy import lazy_compile
 from cudalint.rare import Rare
+from cudalint.records import NamedTuple
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from cudalint.facts.respell import with_argument
-from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Patch, Plan, Refusal, Safety
+from cudalint.rare import Rare
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.python import PythonFacts
 
-_SPARSE = lazy_compile(
+_SPARSE = Rare(
+    (b"parse",),
     rb"\bsparse\s*=\s*(?!False\b)\w|\bis_sparse\b|SparseAdam"
-    rb"|sparse_(?:grad|param|emb)|(?:grad|param|emb|optim)\w*_sparse"
+    rb"|sparse_(?:grad|param|emb)|(?:grad|param|emb|optim)\w*_sparse",
 )
-_COMPLEX = lazy_compile(rb"\b(?:cfloat|cdouble|complex64|complex128)\b")
+_COMPLEX = Rare(
+    (b"cfloat", b"cdouble", b"complex"), rb"\b(?:cfloat|cdouble|complex64|complex128)\b"
+)
 # It raises where the gradients of a fused optimizer are to be clipped under float16.
-_LIGHTNING = lazy_compile(
+_LIGHTNING = Rare(
+    (b"ightning",),
     rb"^[ \t]*(?:import|from)[ \t]+(?:lightning|pytorch_lightning|lightning_fabric)\b|LightningModule",
-    re.MULTILINE,
 )
-_OTHERS = lazy_compile(rb"\b(?:torch_xla|torch_npu|xla|npu|mlu)\b")
+_OTHERS = Rare((b"xla", b"npu", b"mlu"), rb"\b(?:torch_xla|torch_npu|xla|npu|mlu)\b")
 
 
 def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:

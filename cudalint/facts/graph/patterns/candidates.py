@@ -56,7 +56,7 @@ def functions(
         node = word.parent if word is not None else None
         if node is None or node.type != "function_definition":
             continue
-        if all(_within(positions, node.start_byte, node.end_byte) for positions in places):
+        if all(within(positions, node.start_byte, node.end_byte) for positions in places):
             yield node
 
 
@@ -69,11 +69,12 @@ def _holding(facts: PythonFacts, places: list[list[int]]) -> Iterator[Function]:
     """The functions that hold a place of every list, as far as the bytes tell."""
     if all(places):
         for function in definitions.functions(facts.text):
-            if all(_within(positions, function.start, function.end) for positions in places):
+            if all(within(positions, function.start, function.end) for positions in places):
                 yield function
 
 
-def _within(positions: list[int], start: int, end: int) -> bool:
+def within(positions: list[int], start: int, end: int) -> bool:
+    """Whether a place stands in a range of bytes."""
     at = bisect_left(positions, start)
     return at < len(positions) and positions[at] < end
 

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cudalint.facts.graph.patterns.candidates import aliases, attributes
+from cudalint.facts.graph.patterns.candidates import aliases, attributes, within
 from cudalint.facts.graph.patterns.losses import Loss, losses
 from cudalint.facts.graph.patterns.others import others
 from cudalint.facts.graph.pool import is_const
 from cudalint.facts.graph.values import Graph, Use, Value
 from cudalint.facts.words import Word
 from cudalint.lazy import lazy_compile
+from cudalint.rare import Rare
 from cudalint.records import field, record
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 # How a projection onto a vocabulary, its weight or its width is called.
-_VOCABULARY = lazy_compile(
-    r"vocab|lm_?head|embed_?out|unembed|\bwte\b|tok(?:en)?s?_?emb|embed_tokens|n_?tokens?\b"
-    r"|num_tokens|to_logits|output_projection|decoder_head",
-    re.IGNORECASE,
+_VOCABULARY = Rare(
+    (b"vocab", b"head", b"emb", b"wte", b"token", b"to_logits", b"output_projection"),
+    rb"vocab|lm_?head|embed_?out|unembed|\bwte\b|tok(?:en)?s?_?emb|embed_tokens|n_?tokens?\b"
+    rb"|num_tokens|to_logits|output_projection|decoder_head",
 )
 _LARGE = 4_096
-_WIDE = lazy_compile(r"\d[\d_]{3,}")
+_WIDE = lazy_compile(rb"\d[\d_]{3,}")
 # An attribute, and the rows in which it is made.
 _MADE = lazy_compile(rb"self\.(\w+)(?=(\s*(?::[^=\n]*)?=[^\n]*(?:\n[^\n]*){0,3}))")
 _TRANSPOSED = lazy_compile(rb"weight\.(?:T\b|t\(|mT\b)")
@@ -58,17 +59,15 @@ class Head:
 
 def projections(facts: PythonFacts) -> tuple[Word, ...]:
     """What the code of a projection onto a vocabulary cannot be without: its name, `F.linear`."""
+    signs = [*_VOCABULARY.finditer(facts.text.lower()), *_WIDE.finditer(facts.text)]
+    places = sorted(sign.start() for sign in signs)
     wide = {
         b"self." + made[1] + b"("
         for made in _MADE.finditer(facts.text)
-        if _is_wide((made[1] + made[2]).decode("utf-8", "replace"))
+        if within(places, made.start(), made.end(2))
     }
     own = [call for call in attributes(facts, b"Linear") if call in wide]
     return (*own, b"linear(", *aliases(facts, b"linear"), _TRANSPOSED)
-
-
-def _is_wide(text: str) -> bool:
-    return bool(_WIDE.search(text) or _VOCABULARY.search(text))
 
 
 def heads(facts: PythonFacts, graph: Graph) -> Iterator[Head]:
@@ -202,7 +201,7 @@ def _called(facts: PythonFacts, value: Value) -> str:
 
 
 def _names_vocabulary(text: str) -> bool:
-    return _VOCABULARY.search(text) is not None
+    return _VOCABULARY.search(text.lower().encode()) is not None
 
 
 def _module(facts: PythonFacts, graph: Graph, head: Head, value: Value) -> bool:
