@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.program import program
 from tests.cli.conftest import SCALER, SELECT
 
 COMMAND = [sys.executable, "-m", "cudalint"]
@@ -121,8 +122,14 @@ def test_on_a_terminal_there_are_colours(folder: Path) -> None:
 
 # Each of these costs more than the rest of start-up together, or has no place in it.
 HEAVY = ("torch", "libcst", "rich", "numpy", "pathspec", "tomllib", "tomli", "asyncio")
-
-
+# What a run on one file, its findings and what is known of their fixes have no need of.
+UNUSED = (
+    *("click", "dataclasses", "inspect", "ast", "tokenize", "importlib.resources", "tempfile"),
+    *("shutil", "pathlib", "random", "hashlib", "msgspec", "json", "logging", "multiprocessing"),
+    *("subprocess", "threading", "datetime", "tree_sitter_cuda", "tree_sitter_python"),
+    *("cudalint.cli", "cudalint.cache", "cudalint.facts.cuda", "cudalint.facts.graph.builder"),
+    *("cudalint.rewrite", "cudalint.ignore", "cudalint.kernels"),
+)
 CONCISE = ("--output-format", "concise")
 
 
@@ -134,6 +141,7 @@ CONCISE = ("--output-format", "concise")
         (["check", "plain.py", "--isolated", "-n"], ("click", "tree_sitter", "cudalint.options")),
         (["check", "a.py", *CONCISE, "--select=CUP003"], ("click", "multiprocessing")),
         (["check", ".", *CONCISE, "--select=CUP003"], ("click",)),
+        (["check", "train.py", *CONCISE, "--isolated", "-n"], UNUSED),
         (["rule"], ("tree_sitter", "dataclasses_json")),
         (["rule", "CUP003"], ("cudalint.fixes",)),
     ],
@@ -142,14 +150,15 @@ def test_start_up_loads_nothing_heavy(
     folder: Path, arguments: list[str], more: tuple[str, ...]
 ) -> None:
     (folder / "plain.py").write_text("x = 1\n")
+    (folder / "train.py").write_text(program(200, fixable=False))
     (folder / "pyproject.toml").write_text('[project]\nname = "x"\n')
-    program = (
+    code = (
         "import sys\nbefore = set(sys.modules)\nfrom cudalint.__main__ import run\n"
         f"sys.argv[1:] = {arguments!r}\nrun()\n"
         "print('\\n'.join(set(sys.modules) - before), file=sys.stderr)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT
+        [sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT
     )
     loaded = set(done.stderr.split())
     assert "cudalint.__main__" in loaded, done.stderr
