@@ -31,7 +31,7 @@ _LARGE: dict[str, Table] = {
     "forward": {64: Blocks(64, 64, 4, 3), 128: Blocks(64, 64, 4, 3), 256: Blocks(128, 64, 8, 2)},
     "keys": {64: Blocks(64, 64, 4, 3), 128: Blocks(32, 64, 4, 2), 256: Blocks(32, 128, 8, 2)},
     "values": {256: Blocks(64, 128, 8, 2)},
-    "queries": {64: Blocks(64, 64, 4, 2), 128: Blocks(64, 64, 4, 2), 256: Blocks(64, 32, 8, 2)},
+    "queries": {64: Blocks(64, 64, 4, 3), 128: Blocks(64, 64, 4, 2), 256: Blocks(64, 32, 8, 2)},
     "bias": {64: Blocks(64, 64, 4, 2), 128: Blocks(64, 64, 4, 2), 256: Blocks(64, 32, 4, 1)},
 }
 # The same beside tiles of a bias or a mask.

@@ -87,11 +87,15 @@ def forward(
             rescaled = power(highest - base, PRECISE)
             total = total * rescaled + tl.sum(p, 1)
             highest = higher
-            acc = acc * rescaled[:, None]
+            if not PRECISE:
+                acc = acc * rescaled[:, None]
             if DROPOUT:
                 p = tl.where(kept(key, row[:, None], start + col[None, :], threshold), p, 0.0)
             v = load_tile(v_ptr, start, col, v_j, keys, V_WIDTH, BLOCK_E, EDGE, WIDEN)
-            acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
+            if PRECISE:  # a sum of all keys in turn would be rounded at each
+                acc = tl.fma(acc, rescaled[:, None], tl.dot(p, v, input_precision=PRECISION))
+            else:
+                acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
     nothing = total == 0.0
     acc = acc * (kept_scale / tl.where(nothing, 1.0, total))[:, None]
     store_tile(out_ptr, acc, first, line, out_i, queries, V_WIDTH, BLOCK_E)
