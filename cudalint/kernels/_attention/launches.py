@@ -108,13 +108,24 @@ def _prepared_sums(
         parts = torch.empty((q.shape[0], q.shape[1], grid // (q.shape[0] * q.shape[1])),
                             dtype=torch.float32, device=q.device)  # fmt: skip
     tensors = (out, dout, lse, _or(sinks, q), delta, parts)
-    _prepare.prepare(
-        grid,
-        tensors,
-        (q.shape[1], q.shape[2], *out.stride()[:3], *dout.stride()[:3], plane(q)),
-        (out.shape[-1], x.extras.apart(q.dtype), q.dtype == torch.float32, sinks_grad, rows, width),
-        4,
-    )(*tensors)
+    key = ("prepare", x.layout, out.stride(), dout.stride(), sinks_grad)
+    prepared = _known.get(key)
+    if prepared is None:
+        prepared = remembered(_known)[key] = _prepare.prepare(
+            grid,
+            tensors,
+            (q.shape[1], q.shape[2], *out.stride()[:3], *dout.stride()[:3], plane(q)),
+            (
+                out.shape[-1],
+                x.extras.apart(q.dtype),
+                q.dtype == torch.float32,
+                sinks_grad,
+                rows,
+                width,
+            ),
+            4,
+        )
+    prepared(*tensors)
     if not sinks_grad or sinks is None:
         return delta, None
     return delta, parts.sum((0, 2)).to(sinks.dtype)

@@ -14,30 +14,23 @@ from cudalint.kernels._launch import Number
 
 
 class Operands(NamedTuple):
-    """Tensors with dense rows, and the extras as the kernels read them."""
+    """Tensors with dense rows, and the extras as the kernels read them.
+
+    `layout` is all that decides a launch, but for the results.
+    """
 
     q: Tensor
     k: Tensor
     v: Tensor
     extras: Extras
     form: Form
+    layout: tuple[object, ...]
 
     @property
     def pointers(self) -> tuple[Tensor, ...]:
         """q, k, v, bias, mask and slopes: q stands for what is not there."""
         bias, mask, slopes, _, _ = self.extras
         return self.q, self.k, self.v, *[self.q if t is None else t for t in (bias, mask, slopes)]
-
-    @property
-    def layout(self) -> tuple[object, ...]:
-        """All that decides a launch, but for the results."""
-        known = [None if t is None else (t.stride(), t.dtype) for t in self.extras]
-        mask = self.extras.attn_mask
-        return (
-            self.q.device, self.q.dtype, self.q.shape, self.q.stride(), self.k.shape,
-            self.k.stride(), self.v.shape, self.v.stride(), *known, self.form,
-            None if mask is None else mask.dtype, allows_tf32(),
-        )  # fmt: skip
 
 
 def operands(q: Tensor, k: Tensor, v: Tensor, extras: Extras, form: Form) -> Operands:
@@ -49,7 +42,13 @@ def operands(q: Tensor, k: Tensor, v: Tensor, extras: Extras, form: Form) -> Ope
     if sinks is not None:
         sinks = sinks.contiguous()
     extras = Extras(bias, mask, slopes, sinks, seed)
-    return Operands(near_rows(q), near_rows(k), near_rows(v), extras, form)
+    q, k, v = near_rows(q), near_rows(k), near_rows(v)
+    known = [None if t is None else (t.stride(), t.dtype) for t in extras]
+    layout = (
+        q.device, q.dtype, q.shape, q.stride(), k.shape, k.stride(), v.shape, v.stride(), *known,
+        form, q.dtype == torch.float32 and allows_tf32(),
+    )  # fmt: skip
+    return Operands(q, k, v, extras, form, layout)
 
 
 def _near(mask: Tensor) -> Tensor:
