@@ -15,7 +15,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._pytree import tree_map
 
-from benchmarks.fixtures import report
+from benchmarks.fixtures import report, work
 from benchmarks.fixtures.sides import call, chosen, enlarged, sides, sizes
 from benchmarks.fixtures.work import measured
 from tests.harness.cuda_is_cpu import cuda_is_cpu
@@ -95,3 +95,17 @@ def test_a_fixture_is_measured_on_both_sides() -> None:
     result = {"date": "", "command": "", "device": "CPU", "torch": "", "rows": [row]}
     assert "CUF004 | hand-written-rms-norm/torch | eager" in report.markdown(result)
     assert report.verdict(row) == "short"
+
+
+def test_a_row_says_which_side_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    (program,) = chosen("hand-written-rms-norm/torch")
+    for failing, verdict in (("before", "failed before"), ("after", "failed")):
+
+        def fails(path: Path, *_: Any, failing: str = failing) -> Any:
+            if path.stem == failing:
+                raise RuntimeError("no graph\n  Explanation: because")
+
+        monkeypatch.setattr(work, "call", fails)
+        row = measured(program, "compiled", "cpu", work._calls(program, "cpu", True, True))
+        assert row["error"] == f"{failing}: RuntimeError: no graph Explanation: because"
+        assert report.verdict(row) == verdict
