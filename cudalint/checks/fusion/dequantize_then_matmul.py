@@ -41,8 +41,8 @@ cast to the dtype of the input, with one scale for each row, before or after the
 the input's dtype, also where scales in float32 after the product would have made it float32; scales get
 no gradient. Everything else is advice: the layout of packed weights, of groups and zero points is the
 model's own. With many rows in x (a prompt of hundreds of tokens) expanding first is a fair choice.
-So it is for training through the layer: the gradient of x expands the weight a second time, where the
-program kept the expanded one (1.4 times slower when compiled, on an H200).
+So it is for training through the layer: in float32, and compiled, the function expands the weight once
+and keeps it for the gradient of x, as the program did; in half precision it expands it again.
 
 ## References
 

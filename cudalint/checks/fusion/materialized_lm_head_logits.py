@@ -48,8 +48,9 @@ class Model(nn.Module):
 Unsafe for a module: hooks on it no longer run, and what wraps it (LoRA, FSDP) is passed by. Unsafe
 without a cast to float32 in the source, where the loss of half-precision logits becomes float32.
 Safe for `F.linear` with the cast, where the project asked for `cudalint.kernels`. The backward pass
-makes the logits a second time: a third more arithmetic for this layer. Not rewritten: class
-weights, and losses whose options are not in sight. With `kernel-source = "torch"` advice.
+makes more than 2²⁷ logits (256 MB in half precision) a second time: a third more arithmetic for this
+layer; fewer are kept for it. Not rewritten: class weights, and losses whose options are not in sight.
+With `kernel-source = "torch"` advice.
 
 ## References
 
