@@ -238,7 +238,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF009", "unfused-rotary-embedding", True, PY, (TORCH, JOINED), "safe", within=(COS, SIN)),
     Rule("CUF010", "log-of-softmax", True, PY, (TORCH, (b"oftmax", b"ross_entropy", b"CrossEntropyLoss"), (b"log(", b"nll_loss", b"NLLLoss", b"one_hot", b".float(", b"float32", b"torch.float")), "safe"),
     Rule("CUF011", "materialized-lm-head-logits", True, PY, (TORCH, (b"ross_entropy", b"CrossEntropyLoss"), (b"inear", b"weight")), "safe"),
-    Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (Rare((b"Adam", b"SGD"), rb"\b(?:AdamW?|SGD)\b(?:\(| as\b)"),)), "safe"),
+    Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (Rare((b"Adam", b"SGD"), rb"\b(?:AdamW?|SGD)\b(?:\(| as\b)|=[ \t]*[\w.]*\b(?:AdamW?|SGD)\b"),)), "safe"),
     Rule("CUF013", "separate-qkv-projections", False, PY, (TORCH, (b"Linear",)), None, within=((b"self.",), (b"q", b"Q"), (b"k", b"K"), (b"v", b"V"))),
     Rule("CUF014", "unfused-adaptive-norm", True, PY, (TORCH, ONE_MORE), "safe", within=(NORM,)),
     Rule("CUF015", "dequantize-then-matmul", True, PY, (TORCH,), "unsafe", within=(NARROW, (b"linear(", *PRODUCT), (b"scale", b"absmax", b"delta", b"dequant"))),

@@ -53,7 +53,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.optimizers import stays_on_cpu
 from cudalint.facts.programs import Programs
-from cudalint.facts.references import references
+from cudalint.facts.references import Reference, references
 from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Span
 
@@ -76,16 +76,32 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
     if programs.is_test or not _may_place(facts, programs):
         return
     for reference in references(facts, FUSED):
-        call = reference.holder
-        if reference.role != "call" or call is None or _is_chosen(facts, call):
-            continue
         name = reference.path.rpartition(".")[2]
-        yield Finding(
-            rule="CUF012",
-            span=Span(call.start_byte, call.end_byte),
-            message=f"`{name}` without `fused=True` launches a dozen kernels for each update",
-            captures={"call": call, "name": name},
-        )
+        for call in _calls(facts, reference):
+            if not _is_chosen(facts, call):
+                yield Finding(
+                    rule="CUF012",
+                    span=Span(call.start_byte, call.end_byte),
+                    message=f"`{name}` without `fused=True` launches a dozen kernels for each update",
+                    captures={"call": call, "name": name},
+                )
+
+
+def _calls(facts: PythonFacts, reference: Reference) -> Iterator[Node]:
+    """The calls of the class, and those of a name that it alone is bound to."""
+    if reference.role == "call" and reference.holder is not None:
+        yield reference.holder
+    bound = reference.node.parent if reference.role == "value" else None
+    if bound is None or bound.type != "assignment":
+        return
+    left = bound.child_by_field_name("left")
+    if left is None or left.type != "identifier":
+        return
+    for node in facts.identifiers(facts.code(left)):
+        call = node.parent
+        is_called = call is not None and call.child_by_field_name("function") == node
+        if is_called and call is not None and facts.names.qualified(node) == reference.path:
+            yield call
 
 
 def _may_place(facts: PythonFacts, programs: Programs) -> bool:

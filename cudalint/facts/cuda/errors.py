@@ -95,7 +95,24 @@ def _is_check(node: Node, facts: CudaFacts) -> bool:
     name = last_name(text_of(callee)) if callee is not None else ""
     if _TELLING.fullmatch(name):
         return _is_used(node)
-    return names_check(name, facts) and _takes_no_call(node, facts, name)
+    if not names_check(name, facts) or not _takes_no_call(node, facts, name):
+        return False
+    return _is_used(node) or not _hands_on(name, facts)
+
+
+def _hands_on(name: str, facts: CudaFacts) -> bool:
+    """Whether a function of the file only returns the error: who drops the result checks nothing."""
+    if name in facts.macros.by_name:
+        return False
+    found = [check for one in facts.by_name.get(name, ()) for check in checks(one)]
+    return bool(found) and all(map(_is_returned, found))
+
+
+def _is_returned(check: Node) -> bool:
+    parent = check.parent
+    while parent is not None and parent.type in ("parenthesized_expression", "cast_expression"):
+        parent = parent.parent
+    return parent is not None and parent.type == "return_statement"
 
 
 def names_check(name: str, facts: CudaFacts) -> bool:
