@@ -20,16 +20,18 @@ _add_shares = Launcher(kernels.add_shares)
 
 _known: dict[tuple[object, ...], Plan] = {}
 
-# Programs wanted for each multiprocessor, twice as many for int4, whose programs compute more; and
-# the fewest blocks of inputs of a share.
+# Programs wanted for each multiprocessor, and the fewest blocks of inputs of a share.
 PROGRAMS = 4
 FEWEST = 4
 MOST_SPLITS = 16
 ADD_BLOCK = 256
+# gptq's kernel reads x in words of so many bytes.
+WORD = 8
 
 
 class Tile(NamedTuple):
-    """`cols` and `depth` in outputs and inputs, or in int32 that hold eight of them."""
+    """`cols` and `depth` in outputs and inputs; gptq's depth in int32 that hold eight inputs, awq's cols
+    in int16 that hold four outputs."""
 
     rows: int
     cols: int
@@ -52,22 +54,23 @@ def tile(layout: str, rows: int, group_size: int, groups: int, element_bytes: in
     Smaller ones for float32, which has three products for one, and for several groups in a block.
     """
     is_single = element_bytes == 4
-    m = 32 if rows > 16 and not is_single and layout != "awq" else 16
     most = group_size & -group_size  # the largest power of two that divides it
     if layout == "int8":
+        m = 32 if rows > 16 and not is_single else 16
         depth = 128 if groups == 1 else min(most, 128)
-        return Tile(m, 32, min(depth, 64), 4, 3) if is_single else Tile(m, 32, depth, 4, 4)
+        return Tile(m, 32, min(depth, 64), 4, 3) if is_single else Tile(m, 64, depth, 4, 3)
+    m = 8 if rows <= 8 and not is_single else 16
     if layout == "awq":
-        return Tile(m, 32, min(most, 16), 4, 3) if is_single else Tile(m, 32, min(most, 128), 4, 3)
+        return Tile(m, 64, min(most, 32 if is_single else 64 if m > 8 else 128), 4, 3)
     several = groups > 1 and group_size < 128
-    if is_single:
-        return Tile(m, 32, 16, 8 if several else 4, 3)
-    return Tile(16, 64, 16, 4, 3) if several else Tile(m, 128, 16, 4, 3)
+    # on Hopper 4 warps would make 16 rows' products of x in shared memory, where it is not
+    warps = 4 if m == 8 or is_single else 2
+    return Tile(m, 16 * warps if several else 64 if is_single else 128, 16, warps, 3)
 
 
 def steps(layout: str, blocks: Tile) -> tuple[int, int]:
     """(outputs, inputs) of a block."""
-    cols = blocks.cols * 8 if layout == "awq" else blocks.cols
+    cols = blocks.cols * 4 if layout == "awq" else blocks.cols
     return cols, blocks.depth * 8 if layout.startswith("gptq") else blocks.depth
 
 
@@ -84,6 +87,8 @@ def linear(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
     outputs, inputs = features(weight)
     y = torch.empty((*x.shape[:-1], outputs), dtype=x.dtype, device=x.device)
     x = dense_last(x.reshape(-1, inputs))
+    if (x.data_ptr() | x.stride(0) * x.element_size()) % WORD and weight.layout != "int8":
+        x = x.clone(memory_format=torch.contiguous_format)
     scales = weight.scales.contiguous()
     zeros = scales if weight.zeros is None else weight.zeros.contiguous()
     key = (
@@ -113,7 +118,7 @@ def _prepare(operands: tuple[Tensor, ...], weight: Weight, biased: bool, y: Tens
     row_blocks = -(-rows // blocks.rows)
     cols, step = steps(layout, blocks)
     column_blocks = -(-outputs // cols)
-    programs = multiprocessors(x.get_device()) * PROGRAMS * (1 if layout == "int8" else 2)
+    programs = multiprocessors(x.get_device()) * PROGRAMS
     splits, share = shares(column_blocks * row_blocks, inputs, step, programs)
     parts = torch.empty((0,), dtype=torch.float32, device=x.device)
     wide = x.get_device() < 0
