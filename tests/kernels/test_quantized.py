@@ -229,3 +229,19 @@ BAD: list[tuple[Callable[[], Any], str]] = [
 def test_refusals_say_what_is_accepted(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_what_fitted_once_does_not_excuse_the_next_call() -> None:
+    """Checks are remembered by what they depend on."""
+    int8_linear(X, Q8, S8, torch.ones(N))
+    int4_linear(X, Q4, S4, Z4, 16)
+    for call in (
+        lambda: int8_linear(X, Q8, S8.clone().requires_grad_(), torch.ones(N)),
+        lambda: int8_linear(X, Q8, S8, torch.ones(N, device="meta")),
+        lambda: int8_linear(X, Q8, S8.int(), torch.ones(N)),
+        lambda: int4_linear(X, Q4, S4, Z4, 32),
+        lambda: int4_linear(X, Q4, S4, Z4, 16, layout="awq"),
+        lambda: int4_linear(X, Q4, S4, Z4, 16, group_index=torch.ones(3)),
+    ):
+        with pytest.raises(ValueError, match="accepted: "):
+            call()

@@ -8,11 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from cudalint.kernels._blocks import remembered
 from cudalint.kernels._checks import refuse_unless_floating, refuse_unless_same_device
 from cudalint.kernels._dispatch import is_transformed, must_dispatch, needs_gradient
 from cudalint.kernels._quantized.layouts import INT4_LAYOUTS
 from cudalint.kernels._quantized.reference import Weight, features, linear
-from cudalint.kernels._quantized.registration import kernel_takes, run_forward
+from cudalint.kernels._quantized.registration import kernel_takes, run_kernel
 
 
 def int8_linear(x: Tensor, qweight: Tensor, scales: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -36,17 +37,12 @@ def int8_linear(x: Tensor, qweight: Tensor, scales: Tensor, bias: Tensor | None 
 
     Dettmers et al., LLM.int8(), 2022, arXiv:2208.07339, the weights' half of it.
     """
-    _refuse_unless(qweight.dtype == torch.int8, "int8_linear", "qweight has dtype",
-                   qweight.dtype, "torch.int8")  # fmt: skip
-    _refuse_unless(qweight.dim() == 2, "int8_linear", "qweight has shape",
-                   tuple(qweight.shape), "(N, K)")  # fmt: skip
-    outputs, inputs = qweight.shape
-    groups = scales.shape[1] if scales.dim() == 2 else 1
-    fits = scales.dim() in (1, 2) and scales.shape[0] == outputs and groups > 0
-    _refuse_unless(fits and inputs % groups == 0, "int8_linear", "scales has shape",
-                   tuple(scales.shape), f"({outputs},) or ({outputs}, a divisor of {inputs})")  # fmt: skip
-    weight = Weight(qweight, scales, None, None, inputs // groups, "int8")
-    return _linear("int8_linear", x, weight, bias)
+    size = _remembered_size(
+        (x, qweight, scales, None, bias),
+        ("int8", 0),
+        lambda: _checked_int8(x, qweight, scales, bias),
+    )
+    return _linear(x, Weight(qweight, scales, None, None, size, "int8"), bias)
 
 
 def int4_linear(
@@ -78,18 +74,69 @@ def int4_linear(
 
     Frantar et al., GPTQ, 2022, arXiv:2210.17323; Lin et al., AWQ, 2023, arXiv:2306.00978.
     """
-    _refuse_unless(layout in INT4_LAYOUTS, "int4_linear", "layout is", repr(layout),
+    weight = Weight(qweight, scales, zeros, group_index, group_size, layout)
+    if group_index is None:
+        size = _remembered_size(
+            (x, qweight, scales, zeros, bias),
+            (layout, group_size),
+            lambda: _checked_int4(x, weight, bias),
+        )
+    else:
+        size = _checked_int4(x, weight, bias)
+    return _linear(x, weight._replace(group_size=size), bias)
+
+
+# The sizes of groups of weights that were found to fit, by what their refusal depends on.
+_sizes: dict[tuple[object, ...], int] = {}
+
+
+def _remembered_size(
+    tensors: tuple[Tensor | None, ...], form: tuple[object, ...], check: Callable[[], int]
+) -> int:
+    """What `check` gives, which takes longer than a small product."""
+    if torch.compiler.is_compiling():
+        return check()
+    key = (
+        form,
+        *[t if t is None else (t.shape, t.dtype, t.device, t.requires_grad) for t in tensors],
+    )
+    size = _sizes.get(key)
+    if size is None:
+        size = remembered(_sizes)[key] = check()
+    return size
+
+
+def _checked_int8(x: Tensor, qweight: Tensor, scales: Tensor, bias: Tensor | None) -> int:
+    """The size of a group."""
+    _refuse_unless(qweight.dtype == torch.int8, "int8_linear", "qweight has dtype",
+                   qweight.dtype, "torch.int8")  # fmt: skip
+    _refuse_unless(qweight.dim() == 2, "int8_linear", "qweight has shape",
+                   tuple(qweight.shape), "(N, K)")  # fmt: skip
+    outputs, inputs = qweight.shape
+    groups = scales.shape[1] if scales.dim() == 2 else 1
+    fits = scales.dim() in (1, 2) and scales.shape[0] == outputs and groups > 0
+    _refuse_unless(fits and inputs % groups == 0, "int8_linear", "scales has shape",
+                   tuple(scales.shape), f"({outputs},) or ({outputs}, a divisor of {inputs})")  # fmt: skip
+    weight = Weight(qweight, scales, None, None, inputs // groups, "int8")
+    _refuse_bad_operands("int8_linear", x, weight, bias)
+    return weight.group_size
+
+
+def _checked_int4(x: Tensor, weight: Weight, bias: Tensor | None) -> int:
+    """The size of a group."""
+    _refuse_unless(weight.layout in INT4_LAYOUTS, "int4_linear", "layout is", repr(weight.layout),
                    "'gptq', 'gptq_v2' or 'awq'")  # fmt: skip
-    for name, packed in (("qweight", qweight), ("zeros", zeros)):
+    for name, packed in (("qweight", weight.qweight), ("zeros", weight.zeros)):
         if packed is not None:
             _refuse_unless(packed.dtype == torch.int32 and packed.dim() == 2, "int4_linear",
                            f"{name} has dtype and shape", (packed.dtype, tuple(packed.shape)),
                            "torch.int32 and two dimensions")  # fmt: skip
-    weight = Weight(qweight, scales, zeros, group_index, group_size, layout)
     outputs, inputs = features(weight)
-    weight = weight._replace(group_size=inputs if group_size == -1 else group_size)
+    size = inputs if weight.group_size == -1 else weight.group_size
+    weight = weight._replace(group_size=size)
     _refuse_bad_groups(weight, outputs, inputs)
-    return _linear("int4_linear", x, weight, bias)
+    _refuse_bad_operands("int4_linear", x, weight, bias)
+    return size
 
 
 def _refuse_bad_groups(weight: Weight, outputs: int, inputs: int) -> None:
@@ -110,7 +157,7 @@ def _refuse_bad_groups(weight: Weight, outputs: int, inputs: int) -> None:
                        (index.dtype, tuple(index.shape)), f"int32 or int64 and ({inputs},)")  # fmt: skip
 
 
-def _linear(function: str, x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
+def _refuse_bad_operands(function: str, x: Tensor, weight: Weight, bias: Tensor | None) -> None:
     outputs, inputs = features(weight)
     refuse_unless_floating(function, "x", x)
     refuse_unless_floating(function, "scales", weight.scales)
@@ -126,6 +173,9 @@ def _linear(function: str, x: Tensor, weight: Weight, bias: Tensor | None) -> Te
         refuse_unless_floating(function, "bias", bias)
         _refuse_unless(bias.shape == (outputs,), function, "bias has shape",
                        tuple(bias.shape), (outputs,))  # fmt: skip
+
+
+def _linear(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
     x = _autocast(x)
     return _route(x, bias, weight)(x, bias, *weight)
 
@@ -144,7 +194,7 @@ def _route(x: Tensor, bias: Tensor | None, weight: Weight) -> Callable[..., Tens
         return _by_reference
     if must_dispatch(x, bias, *weight[:4]) or needs_gradient(x, bias):
         return operator
-    return run_forward
+    return run_kernel
 
 
 def _by_reference(x: Tensor, bias: Tensor | None, *weight: Any) -> Tensor:

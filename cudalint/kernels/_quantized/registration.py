@@ -29,7 +29,9 @@ def _launches() -> Any:
 def kernel_takes(x: Tensor, bias: Tensor | None, weight: Weight) -> bool:
     """Whether the kernel has the case, on a GPU that is new enough: before Ampere, no tensor core
     multiplies bfloat16."""
-    if not kernel_runs(x) or weight.group_index is not None or not weight.qweight.is_contiguous():
+    if not kernel_runs(x) or properties(x.get_device()).major < 8:
+        return False
+    if weight.group_index is not None or not weight.qweight.is_contiguous():
         return False
     if any([t.dtype not in HALF_OR_SINGLE for t in (weight.scales, bias) if t is not None]):
         return False
@@ -43,11 +45,15 @@ def kernel_takes(x: Tensor, bias: Tensor | None, weight: Weight) -> bool:
 
 
 def run_forward(x: Tensor, bias: Tensor | None, *weight: Any) -> Tensor:
-    parts = Weight(*weight)
-    if kernel_takes(x, bias, parts) and properties(x.get_device()).major >= 8:
-        y: Tensor = _launches().linear(x, parts, bias)
-        return y
-    return reference.linear(x, parts, bias).clone(memory_format=torch.contiguous_format)
+    if kernel_takes(x, bias, Weight(*weight)):
+        return run_kernel(x, bias, *weight)
+    y = reference.linear(x, Weight(*weight), bias)
+    return y.clone(memory_format=torch.contiguous_format)
+
+
+def run_kernel(x: Tensor, bias: Tensor | None, *weight: Any) -> Tensor:
+    y: Tensor = _launches().linear(x, Weight(*weight), bias)
+    return y
 
 
 def run_backward(dy: Tensor, *weight: Any) -> Tensor:
