@@ -100,7 +100,10 @@ def _remembered_size(
         form,
         *[t if t is None else (t.shape, t.dtype, t.device, t.requires_grad) for t in tensors],
     )
-    size = _sizes.get(key)
+    try:
+        size = _sizes.get(key)
+    except TypeError:  # symbolic sizes have no hash, nor has just anything that is given for a layout
+        return check()
     if size is None:
         size = remembered(_sizes)[key] = check()
     return size
