@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from cudalint.kernels import int4_linear, int8_linear
 DEVICE = "cuda"
 GROUP = 128
 
+CACHE = 50e6  # bytes of an H200's L2
 # (outputs, inputs), rows of x
 SHAPES = ((8192, 8192), (4096, 14336), (28672, 8192), (4096, 4096))
 ROWS = (1, 8, 64)
@@ -25,10 +27,16 @@ WANTED = {"int8": 1.3, "gptq": 2.0, "awq": 2.0}
 
 def quantized_linears() -> Iterator[Case]:
     for outputs, inputs in SHAPES:
+        turns = max(
+            math.ceil(4 * CACHE / (outputs * inputs / 2)), 2
+        )  # of the smallest weight, int4
         wide = torch.randn(outputs, inputs, device=DEVICE, dtype=torch.bfloat16)
-        for layout, (ours, packed) in _ours(outputs, inputs).items():
-            functions: dict[str, Function] = {"bf16": partial(F.linear, weight=wide)}
-            functions |= _torchs(layout, outputs, inputs) | {"ours": ours}
+        bf16 = _in_turn(F.linear, (wide,), turns)
+        for layout in WANTED:
+            weight, ours = _ours(layout, outputs, inputs)
+            functions = {"bf16": bf16} | _torchs(layout, outputs, inputs, turns)
+            functions["ours"] = _in_turn(ours, weight, turns)
+            packed = sum(t.nbytes for t in weight)
             for rows in ROWS:
                 x = torch.randn(rows, inputs, device=DEVICE, dtype=torch.bfloat16)
                 bar = None
@@ -39,38 +47,46 @@ def quantized_linears() -> Iterator[Case]:
                 shape += "" if layout == "int8" else f", {layout}"
                 work = packed + x.nbytes + 2 * rows * outputs
                 made = calls(functions, (x,), False)
-                yield Case(name, shape, "forward", work, made, bar=bar)
+                yield Case(name, shape, "forward", work, made, bar=bar, turns=turns)
 
 
-def _ours(outputs: int, inputs: int) -> dict[str, tuple[Function, int]]:
-    """By layout: the function of x, and the bytes of its weight. The numbers are any."""
+def _in_turn(function: Function, weight: tuple[Tensor, ...], turns: int) -> Function:
+    """Calls `function` of x on one copy of `weight` after the other."""
+    copies = [weight, *[tuple(t.clone() for t in weight) for _ in range(turns - 1)]]
+    return lambda x: [function(x, *copy) for copy in copies]
+
+
+def _ours(layout: str, outputs: int, inputs: int) -> tuple[tuple[Tensor, ...], Function]:
+    """A weight of any numbers, and the function of x and it."""
     scales = torch.rand(inputs // GROUP, outputs, device=DEVICE).bfloat16() / 64
+    if layout == "int8":
+        return (_bytes(outputs, inputs), scales[0].clone()), int8_linear
+    packed = _integers(*((inputs, outputs // 8) if layout == "awq" else (inputs // 8, outputs)))
     zeros = _integers(inputs // GROUP, outputs // 8)
-    qweight = torch.randint(-127, 128, (outputs, inputs), device=DEVICE, dtype=torch.int8)
-    made = {"int8": (partial(int8_linear, qweight=qweight, scales=scales[0]), qweight.nbytes)}
-    for layout, shape in (
-        ("gptq", (inputs // 8, outputs)), ("awq", (inputs, outputs // 8))
-    ):  # fmt: skip
-        packed = _integers(*shape)
-        options: dict[str, Any] = {"zeros": zeros, "group_size": GROUP, "layout": layout}
-        run = partial(int4_linear, qweight=packed, scales=scales, **options)
-        made[layout] = run, packed.nbytes + scales.nbytes + zeros.nbytes
-    return made
+    options: dict[str, Any] = {"group_size": GROUP, "layout": layout}
+    return (packed, scales, zeros), partial(int4_linear, **options)
 
 
-def _torchs(layout: str, outputs: int, inputs: int) -> dict[str, Function]:
+def _torchs(layout: str, outputs: int, inputs: int, turns: int) -> dict[str, Function]:
     """torch's own for weights of the same size, in its own layout; it has no public name yet."""
     if layout == "int8":
-        weight = torch.randint(-127, 128, (outputs, inputs), device=DEVICE, dtype=torch.int8)
-        scale = torch.rand(outputs, device=DEVICE).bfloat16() / 64
-        return {"torch": lambda x: torch._weight_int8pack_mm(x, weight, scale)}
+        weight = _bytes(outputs, inputs), torch.rand(outputs, device=DEVICE).bfloat16() / 64
+        return {"torch": _in_turn(torch._weight_int8pack_mm, weight, turns)}
     try:
         halves = torch.randint(0, 256, (outputs, inputs // 2), device=DEVICE, dtype=torch.uint8)
         packed = torch._convert_weight_to_int4pack(halves, 8)
     except RuntimeError:
         return {}
     both = torch.rand(inputs // GROUP, outputs, 2, device=DEVICE).bfloat16() / 64
-    return {"torch": lambda x: torch._weight_int4pack_mm(x, packed, GROUP, both)}
+    return {"torch": _in_turn(_int4_of_torch, (packed, both), turns)}
+
+
+def _int4_of_torch(x: Tensor, packed: Tensor, both: Tensor) -> Tensor:
+    return torch._weight_int4pack_mm(x, packed, GROUP, both)
+
+
+def _bytes(*shape: int) -> Tensor:
+    return torch.randint(-127, 128, shape, device=DEVICE, dtype=torch.int8)
 
 
 def _integers(*shape: int) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 import torch._inductor.config
 
 from benchmarks.kernels import accuracy
-from benchmarks.kernels.case import Case
+from benchmarks.kernels.case import Call, Case
 from benchmarks.kernels.cases import OPERATIONS
 from benchmarks.kernels.comparisons import comparisons
 from benchmarks.kernels.host import host_rows
@@ -98,9 +98,15 @@ def timed(family: str, case: Case) -> dict[str, Any]:
         "work": case.work,
         "is_compute": case.is_compute,
         "bar": None if case.bar is None else asdict(case.bar),
-        "seconds": {name: gpu_time(call, case.is_small) for name, call in case.calls.items()},
+        "seconds": {name: _time(call, case) for name, call in case.calls.items()},
         "run": 0,
     }
+
+
+def _time(call: Call, case: Case) -> float | str:
+    """Seconds of one turn, or why there are none."""
+    seconds = gpu_time(call, case.is_replayed)
+    return seconds / case.turns if isinstance(seconds, float) else seconds
 
 
 def machine() -> dict[str, Any]:

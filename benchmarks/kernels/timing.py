@@ -12,19 +12,19 @@ from triton.testing import do_bench, do_bench_cudagraph
 RUNS = 3
 
 
-def gpu_time(call: Callable[[], object], small: bool) -> float | str:
-    """Seconds, the median of three medians; graph replays for small work; or why there is none."""
+def gpu_time(call: Callable[[], object], replayed: bool) -> float | str:
+    """Seconds, the median of three medians, by graph replays where `replayed`; or why there is none."""
     try:
-        return statistics.median(_once(call, small) for _ in range(RUNS)) / 1e3
+        return statistics.median(_once(call, replayed) for _ in range(RUNS)) / 1e3
     except Exception as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"
     finally:
         torch.cuda.synchronize()
 
 
-def _once(call: Callable[[], object], small: bool) -> float:
+def _once(call: Callable[[], object], replayed: bool) -> float:
     """Milliseconds; between calls do_bench writes over the cache."""
-    if small:
+    if replayed:
         with torch.cuda.stream(torch.cuda.Stream()):
             return float(do_bench_cudagraph(call, rep=20, return_mode="median"))
     return float(do_bench(call, warmup=5, rep=25, return_mode="median"))
@@ -55,12 +55,12 @@ def ceilings() -> dict[str, float]:
 def _copy() -> float:
     source = torch.randn(2**30, device="cuda", dtype=torch.bfloat16)
     target = torch.empty_like(source)
-    return _known(gpu_time(lambda: target.copy_(source), small=False))
+    return _known(gpu_time(lambda: target.copy_(source), replayed=False))
 
 
 def _product() -> float:
     a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    return _known(gpu_time(lambda: a @ b, small=False))
+    return _known(gpu_time(lambda: a @ b, replayed=False))
 
 
 def _known(seconds: float | str) -> float:

@@ -65,7 +65,7 @@ def tile(layout: str, rows: int, group_size: int, groups: int, element_bytes: in
     several = groups > 1 and group_size < 128
     # on Hopper 4 warps would make 16 rows' products of x in shared memory, where it is not
     warps = 4 if m == 8 or is_single else 2
-    return Tile(m, 16 * warps if several else 64 if is_single else 128, 16, warps, 3)
+    return Tile(m, 16 * warps if several else 32 if is_single else 128, 16, warps, 3)
 
 
 def steps(layout: str, blocks: Tile) -> tuple[int, int]:
