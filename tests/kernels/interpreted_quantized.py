@@ -90,6 +90,13 @@ def test_rows(layout: str, rows: int) -> None:
     check(torch.randn(rows, 72).half()[:, 8:], weight, torch.randn(40))
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_that_begin_anywhere(layout: str) -> None:
+    weight = weight_of(layout, 40, 64, 64, torch.float16)
+    check(torch.randn(3, 67).half()[:, 3:], weight)
+    check(torch.randn(1, 65).half()[:, 1:], weight)
+
+
 @pytest.mark.parametrize("layout", INT4_LAYOUTS)
 def test_no_zeros(layout: str) -> None:
     check(torch.randn(2, 64), weight_of(layout, 16, 64, 32, torch.float32)._replace(zeros=None))

@@ -212,6 +212,7 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: int8_linear(X, Q8, S8, torch.ones(3)), r"bias has shape \(3,\)"),
     (lambda: int8_linear(X, Q8.to("meta"), S8), "qweight is on meta"),
     (lambda: int4_linear(X, Q4, S4, Z4, 16, layout="ggml"), "layout is 'ggml'"),  # type: ignore[arg-type]
+    (lambda: int4_linear(X, Q4, S4, Z4, 16, layout=["awq"]), "layout is \\['awq'\\]"),  # type: ignore[arg-type]
     (lambda: int4_linear(X, Q4.long(), S4, Z4, 16), "qweight has dtype and shape"),
     (lambda: int4_linear(X, Q4, S4, Z4, 5), "group_size is 5; accepted: -1 or a divisor of 64"),
     (lambda: int4_linear(X, Q4, S4[:2], Z4, 16), r"scales has shape \(2, 24\)"),

@@ -102,9 +102,7 @@ def _remembered_size(
     )
     try:
         size = _sizes.get(key)
-    except (
-        TypeError
-    ):  # symbolic sizes have no hash, nor has just anything that is given for a layout
+    except TypeError:  # symbolic sizes have no hash, and a layout may be just anything
         return check()
     if size is None:
         size = remembered(_sizes)[key] = check()
