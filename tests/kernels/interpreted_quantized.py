@@ -47,14 +47,14 @@ def check(x: Tensor, weight: Weight, bias: Tensor | None = None) -> None:
 @pytest.fixture(autouse=True)
 def shares(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few inputs make several shares already."""
-    monkeypatch.setattr(launches, "PROGRAMS", 6)
     monkeypatch.setattr(launches, "FEWEST", 1)
+    monkeypatch.setattr(launches, "FILLS", dict.fromkeys(LAYOUTS, launches.Fill(6, 12)))
     monkeypatch.setattr(launches, "_known", {})
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_one_share(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launches, "PROGRAMS", 1)
+    monkeypatch.setattr(launches, "MOST_SPLITS", 1)
     weight = weight_of(layout, 40, 256, 128, torch.float16)
     check(torch.randn(3, 256).half(), weight, torch.randn(40))
 

@@ -29,13 +29,14 @@ class Case(NamedTuple):
     options: bool = False
     arch: int = 90
     signature: str = "aligned"
+    short: bool = False
 
 
 def compiled(case: Case) -> Compiled:
     aligned = case.signature != "unaligned"
     blocks = launches.tile(
         case.group * case.tokens, case.width, case.width, SIZE[case.dtype], case.page > 0, aligned,
-        SHARED_LIMIT[case.arch],
+        SHARED_LIMIT[case.arch], case.short,
     )  # fmt: skip
     padded, function = launches.padded(case.width), triton_kernels.attend
     constants: dict[str, object] = {
@@ -65,6 +66,7 @@ SHAPES = [Case(d, w, page=p) for d, w, p in (
     ("bf16", 128, 0), ("fp16", 128, 16), ("fp32", 128, 64), ("bf16", 64, 64), ("fp32", 64, 0),
     ("bf16", 40, 16), ("fp16", 96, 0), ("bf16", 256, 0), ("fp32", 256, 16),
 )]  # fmt: skip
+SHAPES += [Case(page=page, short=True) for page in (0, 16, 64)]
 
 
 @pytest.mark.parametrize("case", SHAPES, ids=str)
@@ -78,6 +80,7 @@ def test_aligned_rows_move_16_bytes_and_spill_nothing(case: Case) -> None:
 
 GROUPS = [
     Case("bf16", group=1, options=True), Case("fp32", group=1, options=True),
+    Case("fp16", group=4, tokens=4, page=16, options=True, short=True),
     Case("bf16", group=16, tokens=4, page=16, options=True),
     Case("bf16", 256, 64, options=True), Case("fp32", 256, 4, options=True), Case("fp32", 64, 16, page=16),
 ]  # fmt: skip

@@ -57,12 +57,13 @@ class Plan(NamedTuple):
 
 def tile(
     queries: int, width: int, value_width: int, element_bytes: int, paged: bool, aligned: bool,
-    room: int,
+    room: int, short: bool = False,
 ) -> Tile:  # fmt: skip
     """Blocks of about 32 KB of keys and values, three of them on their way where there is room.
 
     Pages' numbers are fetched a block ahead of their keys, which leaves one block on its way: there,
-    more programs hide the wait. Rows that no vector fits are loaded number by number, whose addresses
+    more programs hide the wait, as they do where each has a whole row that is `short`: of half precision
+    and a width of 128, two warps are enough for one then. Rows that no vector fits are loaded number by number, whose addresses
     take registers.
     """
     row = (padded(width) + padded(value_width)) * element_bytes
@@ -71,6 +72,8 @@ def tile(
         return _tile_of_single(rows, max(padded(width), padded(value_width)), aligned)
     places = min(max(power_of_two_below((32768 if aligned else 16384) // row), 16), 128)
     rows = max(rows, 16)  # what a tensor core multiplies at least
+    if short and rows == 16 and row == 512 and aligned:
+        return Tile(rows, places, 2, 2)
     stages = 2 if paged else 4 if 3 * places * row <= room - 16384 else 3
     return Tile(rows, places, 4 if rows <= 32 and aligned else 8, stages)
 
@@ -131,11 +134,11 @@ def _prepare(
     size = q.element_size()
     steps = (*k.stride()[:3], *v.stride()[:3])
     aligned = all([n % 16 == 0 for n in (k.data_ptr(), v.data_ptr(), *[n * size for n in steps])])
+    splits = splits_of(pairs, capacity, multiprocessors(q.get_device()))
     blocks = tile(
         queries, width, value_width, size, block_table is not None, aligned,
-        shared_memory(q.get_device()),
+        shared_memory(q.get_device()), splits == 1 and capacity < 2 * FEWEST,
     )  # fmt: skip
-    splits = splits_of(pairs, capacity, multiprocessors(q.get_device()))
     sums_at = pairs * splits * queries * value_width
     precise = q.dtype == torch.float32
     scale, cap = _factors(form, width, precise)
