@@ -188,7 +188,7 @@ def test_where_a_weight_is_expanded_once(
     weight = Weight(torch.ones(N, K, dtype=torch.int8), torch.ones(N), None, None, K, "int8")
     x, bias = torch.randn(2, K, dtype=dtype), torch.randn(N, requires_grad=True)
     by_hand, operator = function._by_reference, torch.ops.cudalint.quantized_linear
-    assert function._route(x, None, weight) is function.run_forward
+    assert function._route(x, None, weight) is function.run_kernel
     assert function._route(x, bias, weight) is operator
     x.requires_grad_()
     expected = by_hand if dtype == torch.float32 else operator
