@@ -47,6 +47,7 @@ class Occurrences:
         self._numbers = vocabulary.numbers
         self._hits = vocabulary.automaton.find_matches_as_indexes(text, overlapping=True)
         self._found: dict[Word, Sequence[int]] = {}
+        self._first: dict[Word, bool] = {}
 
     @cached_property
     def present(self) -> set[int]:
@@ -69,11 +70,20 @@ class Occurrences:
     def of(self, word: Word) -> Sequence[int]:
         """Where a word, or a match of a pattern, begins, in order."""
         if (known := self._found.get(word)) is None:
-            places = self._places(word) if isinstance(word, bytes) else self._matches(word)
-            if places and self._prose is not None:
-                places = list(self._prose.without(places))
-            known = self._found[word] = places
+            known = self._found[word] = list(self._in_code(word))
         return known
+
+    def has(self, word: Word) -> bool:
+        """Whether a word, or a match of a pattern, begins anywhere: the first one ends the search."""
+        if (known := self._found.get(word)) is not None:
+            return bool(known)
+        if (first := self._first.get(word)) is None:
+            first = self._first[word] = any(True for _ in self._in_code(word))
+        return first
+
+    def _in_code(self, word: Word) -> Iterable[int]:
+        places = self._places(word) if isinstance(word, bytes) else self._matches(word)
+        return places if self._prose is None else self._prose.without(places)
 
     def within(self, word: Word, start: int, end: int) -> bool:
         """Whether a word begins in a range of bytes."""
@@ -84,10 +94,10 @@ class Occurrences:
     def _places(self, word: bytes) -> Sequence[int]:
         return self._starts.get(self._numbers[word], ())
 
-    def _matches(self, pattern: Rare) -> Sequence[int]:
+    def _matches(self, pattern: Rare) -> Iterator[int]:
         places = [at for word in pattern.words for at in self.of(word)]
-        found = pattern.finditer(self.text, places) if places or not pattern.words else ()
-        return [match.start() for match in found]
+        if places or not pattern.words:
+            yield from (match.start() for match in pattern.finditer(self.text, places))
 
 
 def _plain(word: Word) -> tuple[bytes, ...]:

@@ -13,10 +13,10 @@ from functools import cached_property
 
 from ahocorasick_rs import BytesAhoCorasick
 
-from cudalint.definitions import functions
-from cudalint.hooks import is_hook, is_step
+from cudalint.definitions import Function, functions
+from cudalint.hooks import headers, is_hook, is_step
 from cudalint.lazy import lazy_compile
-from cudalint.occurrences import PART, Occurrences, Word, whole
+from cudalint.occurrences import PART, Occurrences, Word
 from cudalint.registry import DECODES, HANDED_ON, LOOPS, MARKERS, WHOLE_STEP
 
 _NO_MODULE = lazy_compile(
@@ -32,12 +32,19 @@ class Reach:
     def __init__(self, found: Occurrences, hot_functions: Iterable[str]) -> None:
         self.text, self.found = found.text, found
         self.hot_functions = frozenset(hot_functions)
-        self.functions = functions(self.text)
-        self._starts = [function.start for function in self.functions]
+
+    @cached_property
+    def functions(self) -> list[Function]:
+        return functions(self.text)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [function.start for function in self.functions]
 
     def runs(self, place: int) -> bool:
         """Whether the code at a place may run every step."""
-        return any(number in self._reached for number in self._holders(place))
+        reached = self._reached
+        return bool(reached) and any(number in reached for number in self._holders(place))
 
     @property
     def any(self) -> bool:
@@ -81,12 +88,6 @@ class Reach:
         _, _, name, holder = self.functions[number]
         return holder if holder and name == b"__init__" else name
 
-    def _sites(self, name: bytes) -> Iterator[int]:
-        """Where a name is called or handed on."""
-        for place in whole(self.text, name) if name else ():
-            if _is_used(self.text, place + len(name)):
-                yield place
-
     @cached_property
     def _uses(self) -> list[tuple[int, bytes]]:
         """Where the names of functions are called or handed on, in order: for all names at once."""
@@ -99,6 +100,14 @@ class Reach:
             if (start == 0 or text[start - 1] not in PART) and _is_used(text, end):
                 found.append((start, names[index]))
         return sorted(found)
+
+    @cached_property
+    def _sites(self) -> dict[bytes, list[int]]:
+        """Where each name is called or handed on."""
+        sites = defaultdict(list)
+        for place, name in self._uses:
+            sites[name].append(place)
+        return sites
 
     def _called(self, number: int) -> Iterator[int]:
         """The functions that the code of a function, or of the module, names."""
@@ -120,7 +129,7 @@ class Reach:
         todo = list(marked)
         while todo:
             number = todo.pop()
-            sites = () if number == MODULE else self._sites(self._call_name(number))
+            sites = () if number == MODULE else self._sites[self._call_name(number)]
             callers = {holder for place in sites for holder in self._holders(place)} - marked
             marked |= callers
             todo += callers
@@ -155,7 +164,7 @@ class Reach:
     def _reached(self) -> set[int]:
         reached = {number for number in self._marked if self._repeats(number)}
         reached |= {n for place in self._places(HANDED_ON) for n in self._holders(place)}
-        reached |= {n for n in range(len(self.functions)) if self._is_called_every_step(n)}
+        reached |= set(self._called_every_step())
         todo = list(reached)
         while todo:
             new = set(self._called(todo.pop())) - reached
@@ -166,6 +175,13 @@ class Reach:
     def _repeats(self, number: int) -> bool:
         """Whether a function holds a loop, or is a whole step of its own."""
         return self._holds(number, LOOPS) or all(self._holds(number, g) for g in WHOLE_STEP)
+
+    def _called_every_step(self) -> Iterator[int]:
+        """The functions that somebody else calls once a step."""
+        for match in headers(self.hot_functions).finditer(self.text):
+            number = bisect_right(self._starts, match.start()) - 1
+            if number != MODULE and self._is_called_every_step(number):
+                yield number
 
     def _is_called_every_step(self, number: int) -> bool:
         _, _, name, holder = self.functions[number]

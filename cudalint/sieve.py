@@ -73,7 +73,7 @@ class _Sieve:
         return tuple(r for r in rules if self._occur(r) and self._meet(r) and self._runs(r))
 
     def _occur(self, rule: Rule) -> bool:
-        return all(any(map(self.found.of, group)) for group in (*rule.words, *rule.within))
+        return all(any(map(self.found.has, group)) for group in (*rule.words, *rule.within))
 
     def _meet(self, rule: Rule) -> bool:
         """Whether the words that must are in one definition, or in the code between definitions."""
