@@ -50,9 +50,16 @@ def definitions(text: bytes) -> list[Part]:
 
 def outside(text: bytes, part: Part) -> int:
     """Where the code after a part's definition begins, up to the part's end."""
-    start = _body(text, part) if part.name is not None else 0
-    after = None if start is None else _OUTSIDE.search(text, start, part.end)
-    return part.end if after is None else after.start()
+    at = _body(text, part) if part.name is not None else part.start
+    if at is None:
+        return part.end
+    in_string = False
+    for row in _OUTSIDE.finditer(text, at, part.end):
+        in_string ^= _in_string(text, at, row.start())
+        at = row.start()
+        if not in_string:
+            return at
+    return part.end
 
 
 def _part(text: bytes, low: int, high: int) -> Part:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # CPython refuses more than 200 nested brackets, clang more than 256.
 _BRACKETS = bytes.maketrans(b"[{", b"((")
 _TOO_DEEP = b"(" * 201
+# From so many bytes on a tree costs more than a look at the definitions in question.
+LONG = 20_000
 
 
 @record(frozen=True)
@@ -78,14 +80,15 @@ def analyse(
     selected = [rule for rule in given if source.language in rule.languages]
     if surviving is None:
         surviving = _surviving(source.text, source.language, selected, settings)
-    if not (
-        surviving
-        or _suppresses(source.text, source.language, selected, settings)
-        or (source.language == "python" and _for_strings(source.text, given))
-    ):
+    asked = _suppresses(source.text, source.language, selected, settings) or (
+        source.language == "python" and bool(_for_strings(source.text, given))
+    )
+    if not surviving and not asked:
         return Analysis(source, None, ())
     if _TOO_DEEP in source.text.translate(_BRACKETS):
         return Analysis(source, None, (), ["not checked: brackets nested more than 200 deep"])
+    if not asked and _is_silent(source, surviving, settings, package):
+        return Analysis(source, None, ())
     facts = facts_of(source, settings, package)
     errors: list[str] = []
     reports = [
@@ -170,6 +173,26 @@ def facts_of(source: Source, settings: Settings, package: PackageFacts) -> Facts
     from cudalint.facts.python import PythonFacts
 
     return PythonFacts(source, settings, package)
+
+
+def _is_silent(
+    source: Source, rules: Iterable[Rule], settings: Settings, package: PackageFacts
+) -> bool:
+    """Whether the definitions that rules look at show that none finds anything.
+
+    A look at few definitions costs less than the tree of a long file; what is found there is
+    found again in the whole tree, with all that its fix needs.
+    """
+    if source.language != "python" or len(source.text) < LONG:
+        return False
+    from cudalint.facts.trees import Parts
+
+    facts = facts_of(source, settings, package)
+    facts.trees = Parts(source)
+    try:
+        return not any(True for rule in rules for _ in rule.load_check().check(facts))
+    except Exception:  # it needs the whole tree, or will crash there too
+        return False
 
 
 def _findings(rule: Rule, facts: Facts, errors: list[str]) -> Iterator[Finding]:

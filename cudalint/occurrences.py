@@ -70,7 +70,7 @@ class Occurrences:
     def of(self, word: Word) -> Sequence[int]:
         """Where a word, or a match of a pattern, begins, in order."""
         if (known := self._found.get(word)) is None:
-            known = self._found[word] = list(self._in_code(word))
+            known = self._found[word] = list(self._sought(word))
         return known
 
     def has(self, word: Word) -> bool:
@@ -78,12 +78,15 @@ class Occurrences:
         if (known := self._found.get(word)) is not None:
             return bool(known)
         if (first := self._first.get(word)) is None:
-            first = self._first[word] = any(True for _ in self._in_code(word))
+            first = self._first[word] = any(True for _ in self._sought(word))
         return first
 
-    def _in_code(self, word: Word) -> Iterable[int]:
-        places = self._places(word) if isinstance(word, bytes) else self._matches(word)
+    def in_code(self, places: Iterable[int]) -> Iterable[int]:
+        """The places that do not lie in prose."""
         return places if self._prose is None else self._prose.without(places)
+
+    def _sought(self, word: Word) -> Iterable[int]:
+        return self.in_code(self._places(word) if isinstance(word, bytes) else self._matches(word))
 
     def within(self, word: Word, start: int, end: int) -> bool:
         """Whether a word begins in a range of bytes."""
@@ -96,8 +99,8 @@ class Occurrences:
 
     def _matches(self, pattern: Rare) -> Iterator[int]:
         places = [at for word in pattern.words for at in self.of(word)]
-        if places or not pattern.words:
-            yield from (match.start() for match in pattern.finditer(self.text, places))
+        found = pattern.in_rows(self.text, places) if pattern.words else pattern.finditer(self.text)
+        yield from (match.start() for match in found)
 
 
 def _plain(word: Word) -> tuple[bytes, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 
-from tree_sitter import Language, Parser, Tree
+from tree_sitter import Language, Parser, Range, Tree
 
 from cudalint.model import Source
 
@@ -35,11 +36,16 @@ def _parser(name: str) -> Parser:
     return Parser(language(name))
 
 
-def parse(source: Source) -> Tree:
-    """The tree of a source; offsets are those of `source.text`, whatever was blanked before."""
+def parse(source: Source, ranges: Sequence[tuple[int, int]] = ()) -> Tree:
+    """The tree of a source; offsets are those of `source.text`, whatever was blanked before.
+
+    Of Python code `ranges` of bytes can be parsed alone, as if nothing stood between them.
+    """
     text = source.text
     if source.language == "cuda":
         from cudalint.blank import blanked
 
         text = blanked(text)
-    return _parser(source.language).parse(text)
+    parser = _parser(source.language)
+    parser.included_ranges = [Range((0, 0), (0, 0), *each) for each in ranges]
+    return parser.parse(text)

@@ -30,14 +30,19 @@ class Rare:
         return re.compile(self.pattern, re.MULTILINE)
 
     def finditer(
-        self, text: bytes, places: Iterable[int] | None = None
+        self, text: bytes, start: int = 0, end: int | None = None
     ) -> Iterator[re.Match[bytes]]:
-        """The matches of the pattern, in order; `places` is where its words stand, if that is known."""
-        if not self.words:
-            yield from self._compiled.finditer(text)
-            return
-        for start, end in _rows(text, self._places(text) if places is None else places):
-            yield from self._compiled.finditer(text, start, end)
+        """The matches of the pattern in a text, or in whole rows of it, in order."""
+        stop = len(text) if end is None else end
+        if self.words:
+            yield from self.in_rows(text, self._places(text, start, stop))
+        else:
+            yield from self._compiled.finditer(text, start, stop)
+
+    def in_rows(self, text: bytes, places: Iterable[int]) -> Iterator[re.Match[bytes]]:
+        """The matches in the rows around some places, in order: where the words are known to be."""
+        for low, high in _rows(text, places):
+            yield from self._compiled.finditer(text, low, high)
 
     def search(self, text: bytes) -> re.Match[bytes] | None:
         """The first match of the pattern."""
@@ -49,15 +54,16 @@ class Rare:
 
         return BytesAhoCorasick(self.words, implementation=Implementation.DFA)
 
-    def _places(self, text: bytes) -> Iterator[int]:
+    def _places(self, text: bytes, start: int, end: int) -> Iterator[int]:
         if len(self.words) > MANY:
-            yield from (start for _, start, _ in self._seeker.find_matches_as_indexes(text))
+            within = text[start:end]
+            yield from (start + at for _, at, _ in self._seeker.find_matches_as_indexes(within))
             return
         for word in self.words:
-            at = text.find(word)
+            at = text.find(word, start, end)
             while at >= 0:
                 yield at
-                at = text.find(word, at + len(word))
+                at = text.find(word, at + len(word), end)
 
 
 def _rows(text: bytes, places: Iterable[int]) -> Iterator[tuple[int, int]]:

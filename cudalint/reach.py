@@ -9,21 +9,26 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 
 from ahocorasick_rs import BytesAhoCorasick
 
 from cudalint.definitions import Function, functions
 from cudalint.hooks import headers, is_hook, is_step
 from cudalint.lazy import lazy_compile
-from cudalint.occurrences import PART, Occurrences, Word
-from cudalint.registry import DECODES, HANDED_ON, LOOPS, MARKERS, WHOLE_STEP
+from cudalint.occurrences import PART, Occurrences, Vocabulary, Word
+from cudalint.registry import DECODES, HANDED_ON, HOT, LOOPS, MARKERS, WHOLE_STEP
 
 _NO_MODULE = lazy_compile(
     rb"^\s*(?:object|(?:\w+\.)*(?:Function|ABC|NamedTuple|Protocol|Generic\b.*))?\s*$"
 )
 _CLASS = lazy_compile(rb"class[ \t]+(\w+)\b(?=\s*(?:\[[^\n]*\])?\(([^)]*))")
 MODULE = -1  # the number of the code that stands in no function
+
+
+@cache
+def _vocabulary() -> Vocabulary:
+    return Vocabulary(word for group in HOT for word in group)
 
 
 class Reach:
@@ -40,6 +45,11 @@ class Reach:
     @cached_property
     def _starts(self) -> list[int]:
         return [function.start for function in self.functions]
+
+    @classmethod
+    def of(cls, text: bytes, hot_functions: Iterable[str]) -> Reach:
+        """The reach of a Python text that nothing else is sought in."""
+        return cls(Occurrences(text, _vocabulary(), "python"), hot_functions)
 
     def runs(self, place: int) -> bool:
         """Whether the code at a place may run every step."""
@@ -178,8 +188,9 @@ class Reach:
 
     def _called_every_step(self) -> Iterator[int]:
         """The functions that somebody else calls once a step."""
-        for match in headers(self.hot_functions).finditer(self.text):
-            number = bisect_right(self._starts, match.start()) - 1
+        found = (match.start() for match in headers(self.hot_functions).finditer(self.text))
+        for place in self.found.in_code(found):
+            number = bisect_right(self._starts, place) - 1
             if number != MODULE and self._is_called_every_step(number):
                 yield number
 

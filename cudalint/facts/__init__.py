@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
+from cudalint.facts.trees import Parts, Whole
 from cudalint.model import PackageFacts
-from cudalint.parse import parse
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Tree
@@ -30,14 +29,19 @@ class Facts:
         self.text = source.text
         self.settings = settings
         self.package = package
+        self.trees: Whole | Parts = Whole(source)
 
-    @cached_property
+    @property
     def tree(self) -> Tree:
-        return parse(self.source)
+        return self.trees.tree
 
     @property
     def root(self) -> Node:
-        return self.tree.root_node
+        return self.trees.tree.root_node
+
+    def at(self, start: int, end: int) -> Node | None:
+        """The innermost node around a range of bytes."""
+        return self.trees.at(start, end)
 
     def code(self, node: Node) -> str:
         """The source text of a node."""

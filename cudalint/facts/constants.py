@@ -189,9 +189,7 @@ def _attribute_reads(facts: PythonFacts, name: Node, target: Node) -> Iterator[N
 
 
 def _named_attribute_reads(facts: PythonFacts, name: str, holder: Node) -> Iterator[Node]:
-    for node in facts.identifiers(name):
-        if not holder.start_byte <= node.start_byte < holder.end_byte:
-            continue
+    for node in facts.identifiers(name, inside=holder):
         owner = node.parent
         if owner is None or owner.type != "attribute" or owner.children[-1] != node:
             continue

@@ -123,9 +123,9 @@ def _extended(facts: PythonFacts, display: Node) -> str:
 
 def _given_to(facts: PythonFacts, display: Node, name: str) -> Node | None:
     """The `nn.Sequential(*name)` of the same function."""
-    function = facts.names.enclosing(display, "function_definition", "module")
+    function = facts.names.enclosing(display, "function_definition")
     for call in facts.calls("Sequential"):
-        inside = facts.names.enclosing(call, "function_definition", "module") == function
+        inside = facts.names.enclosing(call, "function_definition") == function
         given = facts.code(call.child_by_field_name("arguments") or call)
         if inside and given == f"(*{name})" and _is_sequential(facts, call):
             return call

@@ -216,7 +216,7 @@ class Devices:
 
     def _words(self, pattern: Rare) -> Iterator[Node]:
         for match in pattern.finditer(self.facts.text):
-            node = self.facts.root.descendant_for_byte_range(match.start(), match.end())
+            node = self.facts.at(match.start(), match.end())
             if node is not None:
                 yield node
 
@@ -267,24 +267,18 @@ class Devices:
         return False
 
     def _imports(self, modules: tuple[str, ...]) -> bool:
-        for bindings in self.facts.names.module.bindings.values():
-            for binding in bindings:
-                if binding.kind == "import" and binding.target.partition(".")[0] in modules:
-                    return True
-        return False
+        targets = (binding.target for binding in self.facts.names.imports)
+        return any(target.partition(".")[0] in modules for target in targets)
 
     @cached_property
     def _has_trainer(self) -> bool:
         text = self.facts.text
         if b"Trainer" not in text and b"TrainingArguments" not in text:
             return False
-        bindings = self.facts.names.module.bindings
         return any(
-            binding.kind == "import"
-            and binding.target.partition(".")[0] in ("transformers", "trl")
+            binding.target.partition(".")[0] in ("transformers", "trl")
             and _TRAINERS.search(binding.target.encode()) is not None
-            for found in bindings.values()
-            for binding in found
+            for binding in self.facts.names.imports
         )
 
 

@@ -117,12 +117,9 @@ def reaches_softmax(facts: PythonFacts, node: Node) -> bool:
     name = target_name(facts, node)
     if not name.isidentifier():
         return False
-    here = facts.names.enclosing(node, "function_definition", "module")
-    for use in facts.identifiers(name):
-        after = here is not None and node.end_byte <= use.start_byte < here.end_byte
-        if after and _in_softmax(facts, use):
-            return True
-    return False
+    here = facts.names.enclosing(node, "function_definition")
+    uses = facts.identifiers(name, inside=here)
+    return any(use.start_byte >= node.end_byte and _in_softmax(facts, use) for use in uses)
 
 
 def _in_softmax(facts: PythonFacts, node: Node) -> bool:

@@ -82,7 +82,7 @@ def _constants(facts: PythonFacts) -> Iterator[tuple[Node, float]]:
     """The largest constant expressions around the numbers of the file that are large enough."""
     seen: set[int] = set()
     for match in _NUMBER.finditer(facts.text):
-        node = facts.root.descendant_for_byte_range(match.start(), match.end() - 1)
+        node = facts.at(match.start(), match.end() - 1)
         while node is not None and node.type in ("string_content", "string_start", "string_end"):
             node = node.parent
         if node is None or node.type in ("comment", "module", "block", "ERROR"):

@@ -160,12 +160,17 @@ def _holder(binding: Binding) -> tuple[Node, Node | None]:
 
 def _dominates(binding: Binding, name: Node) -> bool:
     statement, block = _holder(binding)
-    if block is None or not within(name, block):
+    if block is None or not _holds(block, name):
         return False
     if binding.kind == "for" and binding.statement.type == "for_statement":
         body = block_of(binding.statement)
         return body is not None and within(name, body)
     return binding.kind not in ("except", "match") or within(name, statement)
+
+
+def _holds(block: Node, name: Node) -> bool:
+    """Whether a name stands in a block; a module holds all of its file."""
+    return block.type == "module" or within(name, block)
 
 
 def _are_exclusive(left: Node, right: Node) -> bool:
@@ -198,7 +203,7 @@ def _completes_branches(binding: Binding, name: Node, arms: dict[int, set[int]])
     if block is None or branch is None or branch.type not in ("if_statement", "try_statement"):
         return False
     around = branch.parent
-    if around is None or not within(name, around) or within(name, branch):
+    if around is None or not _holds(around, name) or within(name, branch):
         return False
     covered = arms.setdefault(branch.id, set())
     covered.add(block.start_byte)

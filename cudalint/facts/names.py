@@ -89,12 +89,19 @@ class Names:
 
     @cached_property
     def module(self) -> Scope:
-        return self._scope(self.facts.root)
+        trees = self.facts.trees
+        return Scope(trees.module, "module", None, trees.bindings())
+
+    @cached_property
+    def imports(self) -> list[Binding]:
+        """The bindings that the imports of the module make."""
+        every = dict.values(self.module.bindings)  # definitions that were not parsed import nothing
+        return [binding for found in every for binding in found if binding.kind == "import"]
 
     def scope(self, node: Node) -> Scope:
         """The scope that the code of `node` runs in (a parameter default: the one outside)."""
         child, parent = node, node.parent
-        while parent is not None:
+        while parent is not None and parent.type != "module":
             if parent.type in SCOPES and _runs_inside(parent, child):
                 return self._scope(parent)
             child, parent = parent, parent.parent
@@ -103,9 +110,10 @@ class Names:
     def _scope(self, node: Node) -> Scope:
         if (known := self._scopes.get(node.id)) is not None:
             return known
-        kind = SCOPES.get(node.type, "module")  # the root of a broken file is an ERROR
-        parent = None if kind == "module" else self.scope(node)
-        made = self._scopes[node.id] = Scope(node, kind, parent)
+        kind = SCOPES.get(node.type)
+        if kind is None or kind == "module":  # the root of a broken file is an ERROR
+            return self.module
+        made = self._scopes[node.id] = Scope(node, kind, self.scope(node))
         made.bindings = bindings_of(node)
         return made
 
@@ -224,9 +232,7 @@ class Names:
 
     def _self_targets(self, holder: Node) -> Iterator[tuple[Node, Node | None]]:
         """Every write to `self.NAME` under a class: the attribute's identifier and its value."""
-        for node in self.facts.identifiers("self"):
-            if not holder.start_byte <= node.start_byte < holder.end_byte:
-                continue
+        for node in self.facts.identifiers("self", inside=holder):
             owner = node.parent
             if owner is None or owner.type != "attribute" or owner.children[0] != node:
                 continue

@@ -63,7 +63,7 @@ class Precision:
         Comments and docstrings choose nothing; an option that is only there counts.
         """
         for match in _WORDS.finditer(self.facts.text):
-            node = self.facts.root.descendant_for_byte_range(match.start(), match.end())
+            node = self.facts.at(match.start(), match.end())
             if node is not None and self._is_choice(node):
                 return node
         return self._given()

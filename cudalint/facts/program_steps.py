@@ -79,7 +79,7 @@ class Steps:
     def _updates(self) -> bool:
         """Whether anything is optimized: a backward pass alone is a test or an explanation."""
         for match in _OPTIMIZES.finditer(self.facts.text):
-            node = self.facts.root.descendant_for_byte_range(match.start(), match.end())
+            node = self.facts.at(match.start(), match.end())
             if node is not None and node.type == "identifier":
                 return True
         return any(

@@ -126,7 +126,7 @@ class Programs:
 
     def _functions(self) -> Iterator[Node]:
         for match in re.finditer(rb"\bdef\s+(\w+)", self.facts.text):
-            name = self.facts.root.descendant_for_byte_range(*match.span(1))
+            name = self.facts.at(*match.span(1))
             function = name.parent if name is not None else None
             if function is not None and function.type == "function_definition":
                 yield function

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -67,18 +67,19 @@ class PythonFacts(Facts):
 
         return Graphs(self)
 
-    def identifiers(self, *words: str) -> Iterator[Node]:
+    def identifiers(
+        self, *words: str, inside: Node | None = None, where: Callable[[int], bool] | None = None
+    ) -> Iterator[Node]:
         """The identifier nodes spelled like one of `words`, in source order.
 
         Found in the bytes first, so it costs nothing where the word does not occur; words in
-        strings and comments are no identifiers.
+        strings and comments are no identifiers. Only those inside a node, or at offsets that
+        `where` wants, are looked at if it is given.
         """
-        if len(words) == 1:
-            yield from self._words.nodes(words[0].encode())
-            return
-        found = [node for word in words for node in self._words.nodes(word.encode())]
-        found.sort(key=lambda node: node.start_byte)
-        yield from found
+        return self._words.nodes([word.encode() for word in words], *self._range(inside), where)
+
+    def _range(self, node: Node | None) -> tuple[int, int]:
+        return (0, len(self.text)) if node is None else (node.start_byte, node.end_byte)
 
     def places(self, word: Word) -> list[int]:
         """Where a word or a pattern occurs in the code, in order: comments and prose left out."""
@@ -86,6 +87,12 @@ class PythonFacts(Facts):
             found = self._prose.without(places(self.text, word))
             known = self._places[word] = list(found)
         return known
+
+    def holds(self, group: Iterable[Word], start: int, end: int) -> bool:
+        """Whether the code in a range of rows holds one of some words."""
+        return any(
+            True for word in group for _ in self._prose.without(places(self.text, word, start, end))
+        )
 
     @cached_property
     def _prose(self) -> Prose:
@@ -97,11 +104,14 @@ class PythonFacts(Facts):
 
     @cached_property
     def _words(self) -> Words:
-        return Words(self.text, self.root)
+        return Words(self.text, self._prose, self.trees)
 
-    def calls(self, *names: str) -> Iterator[Node]:
+    def calls(
+        self, *names: str, inside: Node | None = None, where: Callable[[int], bool] | None = None
+    ) -> Iterator[Node]:
         """The calls whose callee ends in one of `names` (`x.item()`, `torch.load(…)`, `f()`)."""
-        for node in self.identifiers(*names):
+        spelled = [name.encode() for name in names]
+        for node in self._words.nodes(spelled, *self._range(inside), where, called=True):
             callee = node
             parent = node.parent
             if parent is not None and parent.type == "attribute":

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cudalint.facts.flow import within
-
 if TYPE_CHECKING:
     from tree_sitter import Node
 
@@ -18,8 +16,8 @@ _FLAGS = frozenset({"requires_grad_", "retain_grad", "pin_memory_", "share_memor
 
 def writes_in_place(facts: PythonFacts, name: str, holder: Node) -> Iterator[Node]:
     """`x += 1`, `x[i] = y`, `x.add_(y)`, `f(out=x)` of a name inside a node; no plain assignment."""
-    for use in facts.identifiers(name):
-        if within(use, holder) and (place := _written(facts, use)) is not None:
+    for use in facts.identifiers(name, inside=holder):
+        if (place := _written(facts, use)) is not None:
             yield place
 
 

@@ -60,7 +60,7 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
     """Every blocking copy of something pinned, in hot code."""
     if not facts.loops.any or not facts.devices.evidence:
         return
-    for call in facts.calls("to", "cuda"):
+    for call in facts.calls("to", "cuda", where=facts.loops.may_run):
         function = call.children[0]
         if function.type != "attribute" or not _blocks(facts, call):
             continue

@@ -68,7 +68,7 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
     """Every `.item()` of a tensor that may be on the device, in hot code."""
     if not facts.loops.any or not facts.devices.evidence:
         return
-    for call in facts.calls("item"):
+    for call in facts.calls("item", where=facts.loops.may_run):
         function = call.children[0]
         if function.type != "attribute" or facts.names.arguments(call).positional:
             continue

@@ -102,7 +102,7 @@ def _is_device_tensor(facts: PythonFacts, node: Node) -> bool:
 
 def _casts(facts: PythonFacts) -> Iterator[tuple[Node, list[Node], str]]:
     """`float(x)` and its like, of one argument."""
-    for call in facts.calls(*_CASTS):
+    for call in facts.calls(*_CASTS, where=facts.loops.may_run):
         given = facts.names.arguments(call).positional
         if not given or call.children[0].type != "identifier":
             continue
@@ -113,8 +113,8 @@ def _casts(facts: PythonFacts) -> Iterator[tuple[Node, list[Node], str]]:
 
 def _percents(facts: PythonFacts) -> Iterator[tuple[Node, list[Node], str]]:
     """`"%f" % x`, `"%d %f" % (n, x)`."""
-    for match in _PERCENT.finditer(facts.text):
-        sign = facts.root.descendant_for_byte_range(match.start(), match.end())
+    for at in facts.places(_PERCENT):
+        sign = facts.at(at, at + 1) if facts.loops.may_run(at) else None
         node = sign.parent if sign is not None and sign.type == "%" else None
         if node is None or node.type != "binary_operator":
             continue
@@ -128,15 +128,14 @@ def _percents(facts: PythonFacts) -> Iterator[tuple[Node, list[Node], str]]:
 
 def _formats(facts: PythonFacts) -> Iterator[tuple[Node, list[Node], str]]:
     """`f"{x:.3f}"`, each value a read of its own, and `"{:.3f}".format(x)`."""
-    for match in _FSTRING.finditer(facts.text):
-        at = match.end() - 1
-        start = facts.root.descendant_for_byte_range(at, at + 1)
+    for at in facts.places(_FSTRING):
+        start = facts.at(at, at + 1) if facts.loops.may_run(at) else None
         string = start.parent if start is not None and start.type == "string_start" else None
         for node in string.named_children if string is not None else ():
             value = node.child_by_field_name("expression") if node.type == "interpolation" else None
             if value is not None:
                 yield node, [value], "formatting"
-    for call in facts.calls("format"):
+    for call in facts.calls("format", where=facts.loops.may_run):
         function = call.children[0]
         if function.type != "attribute" or not _is_text(function.children[0]):
             continue

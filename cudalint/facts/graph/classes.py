@@ -170,9 +170,7 @@ class Classes:
         return _ACTIVATIONS.get(self.facts.code(key).strip("\"'"))
 
     def _registered(self, holder: Node, made: Class) -> None:
-        for call in self.facts.calls(*_REGISTERING):
-            if not holder.start_byte <= call.start_byte < holder.end_byte:
-                continue
+        for call in self.facts.calls(*_REGISTERING, inside=holder):
             given = self.facts.names.arguments(call)
             name = given.get("name", 0)
             value = given.get("tensor", 1) or given.get("param", 1) or given.get("module", 1)
@@ -203,6 +201,4 @@ def _contains(facts: PythonFacts, holder: Node, *words: str) -> bool:
     text = facts.text[holder.start_byte : holder.end_byte]
     if not any(word.encode() in text for word in words):
         return False
-    return any(
-        holder.start_byte <= node.start_byte < holder.end_byte for node in facts.identifiers(*words)
-    )
+    return any(True for _ in facts.identifiers(*words, inside=holder))

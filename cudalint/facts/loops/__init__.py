@@ -7,7 +7,6 @@ that a framework calls per step, `forward` of a module, and functions of the fil
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from cudalint.facts.tensors.definitions import is_module_class, may_call
 from cudalint.facts.tensors.tables import words
 from cudalint.hooks import is_hook, is_step
 from cudalint.lazy import lazy_compile
-from cudalint.rare import Rare
+from cudalint.reach import Reach
 from cudalint.records import NamedTuple
 
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ __all__ = ["Loops", "Reason"]
 
 _APPLIES = words("map filter sorted max min apply tree_map apply_to_collection tree_map_only")
 _TEST = lazy_compile(r"^(?:test|main$)")
-_DEFINED = lazy_compile(rb"^[ \t]*(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
-_LOADER = Rare((b"oader", b"dl", b"refetch"), rb"[lL]oader|\bdls?\b|_dls?\b|[pP]refetch")
 
 
 class Reason(NamedTuple):
@@ -53,33 +50,27 @@ class Loops:
         self._holders: dict[int, bool] = {}
 
     @cached_property
+    def _reach(self) -> Reach:
+        return Reach.of(self.facts.text, self.facts.settings.hot_functions)
+
+    @property
     def any(self) -> bool:
         """Whether the file has anything that can make code hot: a step, a loader, a hook.
 
         Most files of a library have none, and are done without a look at who calls whom.
         """
-        gradless = self.facts.identifiers("no_grad", "inference_mode", "_no_grad")
-        if next(gradless, None) is not None:
-            return True
-        if _LOADER.search(self.facts.text) or next(self.steps.training_markers(), None) is not None:
-            return True
-        if next(self.facts.calls("cat", "concat", "hstack"), None):
-            chosen = self.facts.identifiers("argmax", "multinomial", "topk", "sample", "max")
-            if next(chosen, None) is not None:
-                return True
-        return any(self._is_root(match) for match in _DEFINED.finditer(self.facts.text))
+        return self._reach.any
 
-    def _is_root(self, match: re.Match[bytes]) -> bool:
-        name = match.group(1).decode()
-        if name == "forward":
-            node = self.facts.root.descendant_for_byte_range(*match.span(1))
-            return node is not None and node.parent is not None and self._is_hook(node.parent, name)
-        return name in self.facts.settings.hot_functions or is_hook(name) or is_step(name)
+    def may_run(self, place: int) -> bool:
+        """Whether the code at an offset may be hot, by names alone: no tree is looked at."""
+        return self._reach.runs(place)
 
     # -- questions ----------------------------------------------------------------------------
 
     def hot(self, node: Node) -> Reason | None:
         """Why the code of a node runs every step; None: it does not, or it is throttled."""
+        if self.throttle.fails(node):
+            return None
         reason = self.reason(node)
         if reason is None or self.throttle.between(node, reason.node):
             return None
@@ -87,7 +78,7 @@ class Loops:
 
     def reason(self, node: Node) -> Reason | None:
         """As `hot`, whether throttled or not."""
-        if not self.any:
+        if not self.may_run(node.start_byte):
             return None
         child, parent = node, node.parent
         while parent is not None:
@@ -163,8 +154,8 @@ class Loops:
         """`batch = next(iterator of a loader)` in a loop's own statements."""
         if not self.steps.names_loader:
             return False
-        for call in self.facts.calls("next"):
-            if within(call, loop) and self._own_loop(call) == loop:
+        for call in self.facts.calls("next", inside=loop):
+            if self._own_loop(call) == loop:
                 given = self.facts.names.arguments(call).positional
                 if given and self.facts.loaders.source(given[0]) is not None:
                     return True

@@ -202,7 +202,7 @@ class Steps:
     def names_loader(self) -> bool:
         """Whether any name of the file is a loader's, `DataLoader` included."""
         for match in _LOADER_WORD.finditer(self.facts.text):
-            node = self.facts.root.descendant_for_byte_range(match.start(), match.end())
+            node = self.facts.at(match.start(), match.end())
             if node is not None and node.type == "identifier":
                 return True
         return False

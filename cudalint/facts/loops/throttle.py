@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cudalint.facts.flow import LOOPS, last_statement
+from cudalint.facts.flow import COMPREHENSIONS, FUNCTIONS, LOOPS, last_statement
 from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _EXIT = lazy_compile(r"^(?:sys\.exit|exit|quit|os\._exit|os\.abort)\b")
 _LAST = lazy_compile(
     r"-\s*1$|\blen\(|(?:^|[._])(?:max|total|last|final|end|stop)(?:_|$)|_this_run$"
 )
+_REPEATING = (*LOOPS, *COMPREHENSIONS, *FUNCTIONS)
 _FEW = 100
 _DEPTH = 12
 
@@ -56,16 +57,21 @@ class Throttle:
             child, parent = parent, parent.parent
         return False
 
+    def fails(self, node: Node) -> bool:
+        """Whether code runs where something went wrong, whatever loop or function is around it."""
+        child, parent = node, node.parent
+        while parent is not None and parent.type not in _REPEATING:
+            if _is_failure(child, parent):
+                return True
+            child, parent = parent, parent.parent
+        return False
+
     # -- arms ---------------------------------------------------------------------------------
 
     def _rare_arm(self, child: Node, parent: Node) -> bool:
         kind = parent.type
-        if kind in ("except_clause", "except_group_clause"):
+        if _is_failure(child, parent):
             return True
-        if kind == "raise_statement":
-            return True
-        if kind == "assert_statement":  # its message is made where it fails
-            return child != parent.named_children[0]
         if kind == "conditional_expression":
             named = [node for node in parent.named_children if node.type != "comment"]
             if len(named) == 3 and child != named[1]:
@@ -265,3 +271,11 @@ def _before(block: Node, child: Node) -> Iterator[Node]:
         if statement.start_byte >= child.start_byte:
             return
         yield statement
+
+
+def _is_failure(child: Node, parent: Node) -> bool:
+    """Whether a child runs where an exception is raised or handled, or an assertion fails."""
+    kind = parent.type
+    if kind == "assert_statement":  # its message is made where it fails
+        return child != parent.named_children[0]
+    return kind in ("except_clause", "except_group_clause", "raise_statement")

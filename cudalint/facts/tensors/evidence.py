@@ -71,7 +71,7 @@ class Evidence:
                 start, name = match.start(1), given.decode()
             elif not self.facts.text.startswith(b".backward", match.start()):
                 continue
-            node = self.facts.root.descendant_for_byte_range(start, start + len(name.encode()))
+            node = self.facts.at(start, start + len(name.encode()))
             if name and node is not None and node.type in ("identifier", "attribute"):
                 found.setdefault(name, []).append(node)
         return found

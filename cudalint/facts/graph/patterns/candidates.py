@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -45,32 +45,28 @@ def functions(
 ) -> Iterator[Node]:
     """The functions whose bytes hold a word of every group, in source order, nested ones too.
 
-    Sought in the rows of the text: the tree is asked only for those that hold all words, and whose
-    range of bytes `where` wants.
+    Sought in the rows of the text, the first group everywhere and the others where it is: the tree
+    is asked only for those that hold all words, and whose range of bytes `where` wants.
     """
-    places = _places(facts, groups)
-    for function in _holding(facts, places):
+    for function in _holding(facts, groups):
         if not where(function.start, function.end):
             continue
-        word = facts.root.descendant_for_byte_range(function.start, function.start + 1)
+        word = facts.at(function.start, function.start + 1)
         node = word.parent if word is not None else None
         if node is None or node.type != "function_definition":
             continue
-        if all(within(positions, node.start_byte, node.end_byte) for positions in places):
+        if all(facts.holds(group, node.start_byte, node.end_byte) for group in groups):
             yield node
 
 
-def _places(facts: PythonFacts, groups: Iterable[Iterable[Word]]) -> list[list[int]]:
-    """Where the words of each group stand."""
-    return [sorted(at for word in group for at in facts.places(word)) for group in groups]
-
-
-def _holding(facts: PythonFacts, places: list[list[int]]) -> Iterator[Function]:
-    """The functions that hold a place of every list, as far as the bytes tell."""
-    if all(places):
-        for function in definitions.functions(facts.text):
-            if all(within(positions, function.start, function.end) for positions in places):
-                yield function
+def _holding(facts: PythonFacts, groups: Sequence[Iterable[Word]]) -> Iterator[Function]:
+    """The functions that hold a word of every group, as far as the bytes tell."""
+    first, *others = groups
+    positions = sorted(at for word in first for at in facts.places(word))
+    for function in definitions.functions(facts.text) if positions else ():
+        start, end, _, _ = function
+        if within(positions, start, end) and all(facts.holds(g, start, end) for g in others):
+            yield function
 
 
 def within(positions: list[int], start: int, end: int) -> bool:
@@ -112,7 +108,7 @@ def helpers(
     And none of the words `without`, which tell a step of the computation from all of it.
     """
     found = []
-    for start, end, name, _ in _holding(facts, _places(facts, groups)):
+    for start, end, name, _ in _holding(facts, groups):
         if any(facts.text.find(word, start, end) >= 0 for word in without):
             continue
         if name != b"forward" and not name.startswith(b"__"):

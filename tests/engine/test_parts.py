@@ -1,0 +1,91 @@
+"""Trees of single definitions: what is found in a whole file is found by a look at its parts."""
+
+from __future__ import annotations
+
+import pytest
+
+from cudalint import engine
+from cudalint.facts.python import PythonFacts
+from cudalint.facts.trees import NeedsWhole, Parts
+from cudalint.model import PackageFacts, Source
+from cudalint.settings import Settings
+from tests.harness.linting import found
+from tests.harness.programs import Case, cases
+
+FIRING = [case for case in cases() if case.language == "python" and case.block.expected]
+TEXT = b'''"""A module.
+
+def not_a_definition():
+"""
+
+import torch
+from torch import nn as layers
+
+SCALE = 2.0
+
+
+@torch.no_grad()
+def double(x):
+    """Twice x.
+
+from here on
+    """
+    return x * SCALE
+
+
+class Net(layers.Module):
+    def forward(self, x):
+        return double(x)
+
+
+if torch.cuda.is_available():
+    SCALE = 3.0
+'''
+
+
+def parts(text: bytes) -> tuple[PythonFacts, Parts]:
+    """The facts of a text by its parts."""
+    source = Source("a.py", text)
+    facts = PythonFacts(source, Settings.selecting("CUS001"), PackageFacts())
+    facts.trees = made = Parts(source)
+    return facts, made
+
+
+@pytest.mark.parametrize("case", FIRING, ids=lambda case: case.id)
+def test_what_fires_is_not_silent_by_its_parts(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "LONG", 0)
+    assert found(case.block.text, case.codes) == case.block.expected
+
+
+def test_names_are_those_of_the_whole_file() -> None:
+    facts, _ = parts(TEXT)
+    owner = next(facts.identifiers("layers", inside=facts.at(TEXT.index(b"class"), len(TEXT) - 90)))
+    assert facts.names.qualified(owner) == "torch.nn"
+    call = next(node for node in facts.calls("double"))
+    definition = facts.names.definition(call.children[0])
+    assert definition is not None
+    assert facts.code(definition).startswith("def double(x):")
+    assert facts.code(definition).endswith("return x * SCALE")
+    read = list(facts.identifiers("SCALE"))[1]
+    found = facts.names.lookup(read)
+    assert found is not None
+    assert [facts.source.row(binding.node.start_byte) for binding in found[1]] == [8, 26]
+
+
+def test_only_definitions_that_are_asked_for_are_parsed() -> None:
+    facts, made = parts(TEXT)
+    next(facts.identifiers("forward"))
+    assert list(made.parsed) == [1]
+
+
+@pytest.mark.parametrize("text", [b"x = (\n\n\ndef f():\n    pass\n", b"def f():\n    return (\n"])
+def test_what_cannot_be_read_needs_the_whole_tree(text: bytes) -> None:
+    facts, _ = parts(text)
+    with pytest.raises(NeedsWhole):
+        facts.names.module.bindings.get("f")
+
+
+def test_the_root_needs_the_whole_tree() -> None:
+    facts, _ = parts(TEXT)
+    with pytest.raises(NeedsWhole):
+        facts.root  # noqa: B018
