@@ -99,8 +99,7 @@ class Occurrences:
 
     def _matches(self, pattern: Rare) -> Iterator[int]:
         places = [at for word in pattern.words for at in self.of(word)]
-        found = pattern.in_rows(self.text, places) if pattern.words else pattern.finditer(self.text)
-        yield from (match.start() for match in found)
+        yield from pattern.starts(self.text, places)
 
 
 def _plain(word: Word) -> tuple[bytes, ...]:

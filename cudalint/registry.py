@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
-from cudalint.rare import Rare
+from cudalint.rare import Leading, Rare
 from cudalint.records import NamedTuple
 
 if TYPE_CHECKING:
@@ -170,16 +170,15 @@ PLACED = (
 # What runs when a file is started.
 RUNS = (
     b"__main__",
-    Rare(
-        (),
-        rb"^(?:for|while|with)\b|^if\b(?! (?:TYPE_CHECKING|typing\.|hasattr|sys\.|not |TEST_|HAS_|has_))"
-        rb"|^(?!__all__|log|warnings|register|_?add_|torch\._|sys\.|_register)[A-Za-z_][\w.]*\(",
+    Leading(
+        rb"(?:for|while|with)\b|if\b(?! (?:TYPE_CHECKING|typing\.|hasattr|sys\.|not |TEST_|HAS_|has_))"
+        rb"|(?!__all__|log|warnings|register|_?add_|torch\._|sys\.|_register)[A-Za-z_][\w.]*\(",
     ),
 )
 # `torch.cuda.amp`, by whatever name `torch.cuda` goes.
 AMP = (*(b"cuda.amp", b"cpu.amp", b"cuda import", b"cpu import"), *(b"cuda as ", b"cpu as "))
 # A row that gives a name a sum, or what goes on in the next row.
-SUMMED = (Rare((), rb"^[ \t]+\w+ ?(?:\+=|=[^=\n][^\n]*(?:\+|add\(|\($))"),)
+SUMMED = (Leading(rb"[ \t]+\w+ ?(?:\+=|=[^=\n][^\n]*(?:\+|add\(|\($))"),)
 # Weights in integers: their dtype, else their name.
 NARROW = (
     *(b"int8", b"int4", b"int32", b"CharTensor", b"ByteTensor"),

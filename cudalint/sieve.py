@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.definitions import Part, definitions, outside
 from cudalint.occurrences import Occurrences, Vocabulary, Word
+from cudalint.rare import Leading
 from cudalint.reach import Reach
 from cudalint.registry import HOT
 
@@ -62,6 +63,11 @@ def _needed(rules: tuple[Rule, ...]) -> list[list[frozenset[int]]]:
     return made
 
 
+def _looks_at_rows(group: Group) -> bool:
+    """Whether a group holds a pattern without words, which takes longer: it is asked last."""
+    return any(isinstance(word, Leading) for word in group)
+
+
 class _Sieve:
     """One text, and what is asked of it more than once."""
 
@@ -73,15 +79,18 @@ class _Sieve:
         return tuple(r for r in rules if self._occur(r) and self._meet(r) and self._runs(r))
 
     def _occur(self, rule: Rule) -> bool:
-        return all(any(map(self.found.has, group)) for group in (*rule.words, *rule.within))
+        groups = sorted((*rule.words, *rule.within), key=_looks_at_rows)
+        return all(any(map(self.found.has, group)) for group in groups)
 
     def _meet(self, rule: Rule) -> bool:
         """Whether the words that must are in one definition, or in the code between definitions."""
-        return (
-            len(rule.within) < 2
-            or bool(set.intersection(*map(self._parts_with, rule.within)))
-            or all(any(map(self._stands_between, group)) for group in rule.within)
-        )
+        if len(rule.within) < 2:
+            return True
+        groups = sorted(rule.within, key=_looks_at_rows)
+        parts = self._parts_with(groups[0])
+        for group in groups[1:]:
+            parts = parts and parts & self._parts_with(group)
+        return bool(parts) or all(any(map(self._stands_between, group)) for group in groups)
 
     def _runs(self, rule: Rule) -> bool:
         """Whether what a rule about hot code looks for may run every step."""

@@ -43,7 +43,7 @@ __all__ = ["Tensors", "Value"]
 _DEPTH = 70
 _OPEN = 1 << 30
 _CPU_NAME = lazy_compile(r"(?:^|_)cpu$|_cpu_|(?:^|\.)cpu_\w+$")
-_WORK = 3000
+_WORK = 1000
 _CONSTANTS = {
     "integer": NUMBER,
     "float": NUMBER,
