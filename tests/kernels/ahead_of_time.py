@@ -18,6 +18,9 @@ SHARED_LIMIT = {80: 166_912, 86: 101_376, 89: 101_376, 90: 232_448, 100: 232_448
 
 SIZE = {"bf16": 2, "fp16": 2, "fp32": 4}
 
+# Those that are not of the operands' dtype.
+POINTERS = {"dw_ptr": "*fp32", "parts_ptr": "*fp32", "arrived_ptr": "*i32"}
+
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 
 
@@ -84,7 +87,7 @@ def specialised(
 ) -> Compiled:
     """`function` with all pointers of `dtype`, as its launcher specialises it."""
     names = function.arg_names
-    types = {n: "*fp32" if n == "dw_ptr" else f"*{dtype}" for n in names if n.endswith("_ptr")}
+    types = {n: POINTERS.get(n, f"*{dtype}") for n in names if n.endswith("_ptr")}
     types |= {n: "fp32" for n in ("eps", "weight_offset") if n in names}
     numbers = [n for n in names if n not in types and n.islower()]
     types |= dict.fromkeys(numbers, "i32")

@@ -15,6 +15,7 @@ from cudalint.kernels._rms_norm import backward_kernels, chunk_kernels, forward_
 from cudalint.kernels._rms_norm import launches as rms_norm
 from cudalint.kernels._softmax import launches as softmax
 from cudalint.kernels._softmax import triton_kernels as softmax_kernels
+from cudalint.kernels._softmax.teams import POLLS, team_of
 from tests.kernels.ahead_of_time import (
     SHARED_LIMIT,
     SIZE,
@@ -92,6 +93,7 @@ def compiled(
         "LEVELS": levels, "PRECISE": dtype == "fp32", "VECTOR": 16 // SIZE[dtype],
         "BLOCK_ROWS": blocks.rows, "BLOCK_COLS": blocks.cols,
         "REVERSED": cols > softmax.MOST_FORWARDS,
+        "TEAM": team_of(cols, blocks.cols)[0], "POLLS": POLLS,
         "STAGES": 3 if _two_tiles_fit(blocks, SIZE[dtype], arch) else 2,
     }  # fmt: skip
     if "frozen" in name:
@@ -194,7 +196,6 @@ def test_a_spill_would_be_seen() -> None:
             "PRECISE": False,
             "BLOCK_ROWS": 1,
             "BLOCK_COLS": 65536,
-            "REVERSED": False,
         },
         warps=32,
         divisible=(*types, *names),

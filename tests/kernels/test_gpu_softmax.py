@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cudalint.kernels import log_softmax, softmax
-from cudalint.kernels._softmax import reference
+from cudalint.kernels._softmax import launches, reference, teams
 from tests.kernels.error_law import assert_all_allowed, assert_allowed, draws
 from tests.kernels.inputs import DTYPES, Case, covering_cases, draw, poisoned_empty
 
@@ -110,6 +110,42 @@ def test_other_dimensions(dim: int) -> None:
 def test_shapes(shape: tuple[int, ...]) -> None:
     x = torch.randn(shape, device="cuda")
     torch.testing.assert_close(softmax(x), torch.softmax(x, -1))
+
+
+@pytest.mark.parametrize("cols", [40000, 131072, 300000])
+def test_rows_that_several_programs_share(cols: int) -> None:
+    """Many rows, one alone, many from two streams at once, and replayed: the same bits."""
+    x, dy = (torch.randn(400, cols, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    y, dx = forward_backward(x, dy, log=False)
+    torch.testing.assert_close(y, torch.softmax(x, -1))
+    alone = forward_backward(x[7:8], dy[7:8], log=False)
+    assert torch.equal(alone[0], y[7:8]) and torch.equal(alone[1], dx[7:8])
+    found = []
+    streams = [torch.cuda.Stream() for _ in range(2)]
+    torch.cuda.synchronize()
+    for stream in streams * 4:
+        with torch.cuda.stream(stream):
+            found.append(forward_backward(x, dy, log=False))
+    torch.cuda.synchronize()
+    assert all(torch.equal(a, y) and torch.equal(b, dx) for a, b in found)
+    graph, given, leaf = torch.cuda.CUDAGraph(), dy.clone(), x.detach().requires_grad_()
+    result = softmax(leaf)
+    with torch.cuda.graph(graph):
+        (captured,) = torch.autograd.grad(result, leaf, given, retain_graph=True)
+    for _ in range(3):
+        captured.fill_(float("nan"))
+        graph.replay()
+        assert torch.equal(captured, dx)
+
+
+def test_a_program_whose_team_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does without: as where there is no room for a team, or where something else has the GPU."""
+    x, dy = (torch.randn(64, 100_000, device="cuda") for _ in range(2))
+    _, dx = forward_backward(x, dy, log=False)
+    monkeypatch.setattr(teams, "POLLS", 1)
+    monkeypatch.setattr(launches, "_contiguous_backwards", {})
+    _, alone = forward_backward(x, dy, log=False)
+    torch.testing.assert_close(alone, dx)
 
 
 def test_more_than_2_to_the_31_elements() -> None:

@@ -9,6 +9,7 @@ from cudalint.kernels._blocks import Blocks, narrow, next_power_of_two, remember
 from cudalint.kernels._launch import Launcher, Prepared
 from cudalint.kernels._rows import Rows, dense_last, rows_of, shape_as_rows
 from cudalint.kernels._softmax import triton_kernels as kernels
+from cudalint.kernels._softmax.teams import LONGEST_ALONE, Launch, by_teams
 
 _forward_short = Launcher(kernels.forward_short)
 _forward_long = Launcher(kernels.forward_long)
@@ -16,7 +17,7 @@ _backward_short = Launcher(kernels.backward_short)
 _backward_long = Launcher(kernels.backward_long)
 
 _contiguous_forwards: dict[tuple[object, ...], Prepared] = {}
-_contiguous_backwards: dict[tuple[object, ...], Prepared] = {}
+_contiguous_backwards: dict[tuple[object, ...], Launch] = {}
 
 
 def forward_blocks(cols: int) -> Blocks:
@@ -34,7 +35,7 @@ def backward_blocks(cols: int) -> Blocks:
         return narrow(width, 2048, warps=4)
     if cols <= 16384:
         return Blocks(True, 1, width, width // 512)
-    return Blocks(False, 1, 8192, 32) if cols <= 32768 else Blocks(False, 1, 16384, 32)
+    return Blocks(False, 1, 8192, 32 if cols <= LONGEST_ALONE else 16)
 
 
 # Columns above which the second reading goes backwards, from what the first left in the cache: at
@@ -103,16 +104,19 @@ def backward(dy: Tensor, y: Tensor, dtype: torch.dtype, log: bool) -> Tensor:
     return dx
 
 
-def _prepare_backward(dy: Tensor, y: Tensor, dx: Tensor, rows: Rows, log: bool) -> Prepared:
+def _prepare_backward(dy: Tensor, y: Tensor, dx: Tensor, rows: Rows, log: bool) -> Launch:
     count, cols = shape_as_rows(y)
     blocks = backward_blocks(cols)
-    return (_backward_short if blocks.whole else _backward_long).prepare(
-        -(-count // blocks.rows),
-        (dy, y, dx),
-        (count, cols, *rows.sizes, *rows.strides),
-        (
-            rows.levels, log, dx.dtype == torch.float32, blocks.rows, blocks.cols,
-            cols > MOST_FORWARDS,
-        ),
-        blocks.warps,
+    precise = dx.dtype == torch.float32
+    if blocks.whole:
+        return _backward_short.prepare(
+            -(-count // blocks.rows),
+            (dy, y, dx),
+            (count, cols, *rows.sizes, *rows.strides),
+            (rows.levels, log, precise, blocks.rows, blocks.cols),
+            blocks.warps,
+        )
+    return by_teams(
+        _backward_long, (dy, y, dx), count, cols, blocks, (*rows.sizes, *rows.strides),
+        (rows.levels, log, precise, blocks.cols),
     )  # fmt: skip

@@ -161,7 +161,6 @@ def backward_short(
     PRECISE: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLS: tl.constexpr,
-    REVERSED: tl.constexpr,
 ):
     """Whole rows in registers: dy and y are read once."""
     row = tl.program_id(0).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
@@ -180,12 +179,44 @@ def backward_short(
 
 
 @triton.jit
+def _share_sum(dy_row, y_row, first, past, cols, LOG: tl.constexpr, BLOCK_COLS: tl.constexpr):
+    """Of the columns from `first` on: Σ dy · y, or Σ dy for the logarithm."""
+    sums = tl.zeros([BLOCK_COLS], tl.float32)
+    for start in range(first, past, BLOCK_COLS):
+        col = start + tl.arange(0, BLOCK_COLS)
+        mask = col < cols
+        dy = tl.load(dy_row + col, mask=mask, other=0.0, eviction_policy="evict_last")
+        dy = dy.to(tl.float32)
+        if LOG:
+            sums += dy
+        else:
+            y = tl.load(y_row + col, mask=mask, other=0.0, eviction_policy="evict_last")
+            sums += dy * y.to(tl.float32)
+    return tl.sum(sums, axis=0)
+
+
+@triton.jit
+def _arrived(counter_ptr, TEAM: tl.constexpr, POLLS: tl.constexpr):
+    """How many of the team have written what all may read now; all of them, if they come in time."""
+    tl.debug_barrier()
+    tl.atomic_add(counter_ptr, 1, sem="release")
+    here = tl.atomic_add(counter_ptr, 0, sem="acquire")
+    polls = 1
+    while (here < TEAM) & (polls < POLLS):
+        here = tl.atomic_add(counter_ptr, 0, sem="acquire")
+        polls += 1
+    return here
+
+
+@triton.jit
 def backward_long(
     dy_ptr,
     y_ptr,
     dx_ptr,
-    rows,
+    arrived_ptr,
+    parts_ptr,
     cols,
+    share,
     size1,
     size2,
     ds0,
@@ -200,35 +231,44 @@ def backward_long(
     LEVELS: tl.constexpr,
     LOG: tl.constexpr,
     PRECISE: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr,
     BLOCK_COLS: tl.constexpr,
-    REVERSED: tl.constexpr,
+    TEAM: tl.constexpr,
+    POLLS: tl.constexpr,
 ):
-    """One row a program, block by block, twice: the second time from the L2 cache."""
-    row = tl.program_id(0).to(tl.int64)
+    """Block by block, twice: the second time from the L2 cache. TEAM programs share a row.
+
+    One a row would read it twice from memory where all rows under way together fill the cache. Each
+    of a team leaves its sum in parts, and all add them up in one order, whoever came first. Nobody
+    waits for ever: who has not begun when POLLS are over is done without, so no room on the GPU is
+    taken for granted.
+    """
+    row = tl.program_id(0).to(tl.int64) // TEAM
+    first = tl.program_id(0) % TEAM * share
+    past = tl.minimum(first + share, cols)
     dy_row = dy_ptr + row_offset(row, size1, size2, ds0, ds1, ds2, LEVELS)
     y_row = y_ptr + row_offset(row, size1, size2, ys0, ys1, ys2, LEVELS)
     dx_row = dx_ptr + row_offset(row, size1, size2, xs0, xs1, xs2, LEVELS)
-    sums = tl.zeros([BLOCK_COLS], tl.float32)
-    for start in range(0, cols, BLOCK_COLS):
-        col = start + tl.arange(0, BLOCK_COLS)
-        mask = col < cols
-        dy = tl.load(dy_row + col, mask=mask, other=0.0, eviction_policy="evict_last")
-        dy = dy.to(tl.float32)
-        if LOG:
-            sums += dy
-        else:
-            y = tl.load(y_row + col, mask=mask, other=0.0, eviction_policy="evict_last")
-            sums += dy * y.to(tl.float32)
-    total = tl.sum(sums, axis=0)
-    for done in range(0, cols, BLOCK_COLS):
-        start = _block_start(done, cols, BLOCK_COLS, REVERSED)
+    total = _share_sum(dy_row, y_row, first, past, cols, LOG, BLOCK_COLS)
+    if TEAM > 1:
+        parts = parts_ptr + row * TEAM
+        tl.store(parts + tl.program_id(0) % TEAM, total)
+        if _arrived(arrived_ptr + row, TEAM, POLLS) < TEAM:
+            for member in range(TEAM):  # the numbers that the others leave, or have left
+                begin = member * share
+                end = tl.minimum(begin + share, cols)
+                part = _share_sum(dy_row, y_row, begin, end, cols, LOG, BLOCK_COLS)
+                tl.store(parts + member, part)
+            tl.debug_barrier()
+        number = tl.arange(0, triton.next_power_of_2(TEAM))
+        # volatile: past the first cache, which may hold what was there before
+        found = tl.load(parts + number, mask=number < TEAM, other=0.0, volatile=True)
+        total = tl.sum(found, axis=0)
+    for start in range(first, past, BLOCK_COLS):
         col = start + tl.arange(0, BLOCK_COLS)
         mask = col < cols
         dy = tl.load(dy_row + col, mask=mask, other=0.0, eviction_policy="evict_first")
         y = tl.load(y_row + col, mask=mask, other=0.0, eviction_policy="evict_first")
         dy, y = dy.to(tl.float32), y.to(tl.float32)
         dx = dy - exp(y, PRECISE) * total if LOG else y * (dy - total)
-        tl.store(
-            dx_row + col, dx.to(dx_ptr.dtype.element_ty), mask=mask, eviction_policy="evict_first"
-        )
+        dx = dx.to(dx_ptr.dtype.element_ty)
+        tl.store(dx_row + col, dx, mask=mask, eviction_policy="evict_first")
