@@ -33,12 +33,12 @@ def switches(name: str) -> dict[str, Any]:
 
 
 def forward(
-    name: str, cols: int, dtype: str, arch: int, per_row: bool = False, **how: Any
-) -> Compiled:
+    name: str, cols: int, dtype: str, arch: int, per_row: bool = False, looped: bool = False,
+    **how: Any,
+) -> Compiled:  # fmt: skip
     tile = launches.forward_tile(cols)
     constants = switches(name) | {
-        "PER_ROW": per_row, "PRECISE": dtype == "fp32",
-        **filled(tile, cols),
+        "PER_ROW": per_row, "PRECISE": dtype == "fp32", "LOOPED": looped, **filled(tile, cols),
     }  # fmt: skip
     return specialised(forward_kernels.forward, constants, tile.warps, dtype, arch, **how)
 
@@ -98,7 +98,7 @@ def specialised(
     types |= {n: "fp32" for n in FLOATING if n in names}
     numbers = [n for n in names if n not in types and n.islower()]
     types |= dict.fromkeys(numbers, "i32")
-    counts = ("group_rows", "group_blocks", "programs")
+    counts = ("group_rows", "programs")
     divisible = [n for n in types if types[n] != "fp32" and n not in counts]
     flat = [n for n in ("size1", "size2") if n in names and levels == 1]
     constants = constants | {"LEVELS": levels}
@@ -131,6 +131,14 @@ SIZES = ((80, 1152), (86, 4096), (100, 8192), (120, 1024))
 OTHERS = [(name, *SIZES[i % 4]) for i, name in enumerate(CALLS)] + [("pair", 100, 8192)]
 FLOATS = [(name, *((90, 4096), (90, 1152), (89, 4096))[i % 3]) for i, name in enumerate(CALLS)]
 FLOATS += [("layer_norm", 90, 8192), ("add_rms_norm", 90, 8192), ("ada_layer_norm", 90, 8192)]
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("cols", [1152, 4096])
+def test_several_tiles_a_program(name: str, cols: int) -> None:
+    result = forward(name, cols, "bf16", 90, looped=True)
+    assert_fits(result, 90, cols)
+    assert 16 in result.accesses("ld")
 
 
 @pytest.mark.parametrize(("name", "cols"), ALIGNED)

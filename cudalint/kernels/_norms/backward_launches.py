@@ -17,6 +17,7 @@ from cudalint.kernels._launch import Launcher, Prepared
 from cudalint.kernels._norms import backward_kernels
 from cudalint.kernels._norms.groups import Groups, in_shape, is_whole
 from cudalint.kernels._norms.launches import (
+    NARROW,
     Key,
     Tile,
     dense,
@@ -97,6 +98,8 @@ def backward_tile(cols: int, sums: int) -> Tile:
     if cols <= 512:
         return short_tile(cols, 1024)
     first, rest = pieces(cols)
+    if first + rest in NARROW and sums <= 2:
+        return Tile(1, first, rest, 1)
     warps = first // 512
     return Tile(1, first, rest, 2 * warps if rest and sums > 3 else warps)
 

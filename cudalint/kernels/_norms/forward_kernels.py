@@ -150,7 +150,7 @@ def forward(
     y_ptr,
     h_ptr,
     group_rows,
-    group_blocks,
+    programs,
     cols,
     size1,
     size2,
@@ -179,51 +179,57 @@ def forward(
     SHIFT: tl.constexpr,
     PER_ROW: tl.constexpr,
     PRECISE: tl.constexpr,
+    LOOPED: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     FIRST: tl.constexpr,
     REST: tl.constexpr,
     EVEN: tl.constexpr,
 ):
+    """`programs` a group; LOOPED: each takes tile after tile, and reads what all rows of the group
+    share from the first cache from the second on."""
     PIECES: tl.constexpr = 2 if REST else 1
-    group = tl.program_id(0).to(tl.int64) // group_blocks
-    place = tl.program_id(0) % group_blocks * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-    row = group * group_rows + place
-    inside = place < group_rows
-    x_row = row_offset(row, size1, size2, xs0, xs1, xs2, LEVELS)[:, None]
-    r_row = row_offset(row, size1, size2, rs0, rs1, rs2, LEVELS)[:, None]
-    out_row = (row * cols)[:, None]
-    hs = ()
-    for i in tl.static_range(PIECES):
-        col = columns(i, FIRST, REST)
-        mask = inside[:, None] & (col < cols)[None, :]
-        h = read(x_ptr + x_row + col[None, :], mask, EVEN)
-        if RESIDUAL:
-            residual = read(r_ptr + r_row + col[None, :], mask, EVEN)
-            if GATE:
-                gate = modulation(g_ptr, group, row, g_stride, col, mask, cols, PER_ROW, EVEN)
-                h *= gate.to(tl.float32)
-            stored = (residual + h).to(h_ptr.dtype.element_ty)
-            write(h_ptr + out_row + col[None, :], stored, mask, EVEN)
-            h = stored.to(tl.float32)
-        hs = hs + (h,)  # noqa: RUF005
-    if NORM:
-        if LAYER:
-            hs, squares = centred(hs, inside, cols, inverse_cols, PRECISE, FIRST, REST, EVEN)
-        else:
-            squares = row_products(hs, hs, PIECES)
-        r = inverse_root(squares * inverse_cols + eps, PRECISE)[:, None]
+    group = tl.program_id(0).to(tl.int64) // programs
+    first = tl.program_id(0) % programs
+    turns = tl.cdiv(tl.cdiv(group_rows, BLOCK_ROWS) - first, programs) if LOOPED else 1
+    for turn in tl.range(0, turns, num_stages=1):
+        place = (first + turn * programs) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+        row = group * group_rows + place
+        inside = place < group_rows
+        x_row = row_offset(row, size1, size2, xs0, xs1, xs2, LEVELS)[:, None]
+        r_row = row_offset(row, size1, size2, rs0, rs1, rs2, LEVELS)[:, None]
+        out_row = (row * cols)[:, None]
+        hs = ()
         for i in tl.static_range(PIECES):
             col = columns(i, FIRST, REST)
             mask = inside[:, None] & (col < cols)[None, :]
-            y = rounded(hs[i] * r, ROUND)
-            if WEIGHT:
-                y *= vector(w_ptr, col, cols, EVEN).to(tl.float32) + weight_offset
-            if BIAS:
-                y += vector(b_ptr, col, cols, EVEN).to(tl.float32)
-            if SCALE:
-                s = modulation(s_ptr, group, row, s_stride, col, mask, cols, PER_ROW, EVEN)
-                y *= s.to(tl.float32) + scale_offset
-            if SHIFT:
-                t = modulation(t_ptr, group, row, t_stride, col, mask, cols, PER_ROW, EVEN)
-                y += t.to(tl.float32)
-            write(y_ptr + out_row + col[None, :], y, mask, EVEN)
+            h = read(x_ptr + x_row + col[None, :], mask, EVEN)
+            if RESIDUAL:
+                residual = read(r_ptr + r_row + col[None, :], mask, EVEN)
+                if GATE:
+                    gate = modulation(g_ptr, group, row, g_stride, col, mask, cols, PER_ROW, EVEN)
+                    h *= gate.to(tl.float32)
+                stored = (residual + h).to(h_ptr.dtype.element_ty)
+                write(h_ptr + out_row + col[None, :], stored, mask, EVEN)
+                h = stored.to(tl.float32)
+            hs = hs + (h,)  # noqa: RUF005
+        if NORM:
+            if LAYER:
+                hs, squares = centred(hs, inside, cols, inverse_cols, PRECISE, FIRST, REST, EVEN)
+            else:
+                squares = row_products(hs, hs, PIECES)
+            r = inverse_root(squares * inverse_cols + eps, PRECISE)[:, None]
+            for i in tl.static_range(PIECES):
+                col = columns(i, FIRST, REST)
+                mask = inside[:, None] & (col < cols)[None, :]
+                y = rounded(hs[i] * r, ROUND)
+                if WEIGHT:
+                    y *= vector(w_ptr, col, cols, EVEN).to(tl.float32) + weight_offset
+                if BIAS:
+                    y += vector(b_ptr, col, cols, EVEN).to(tl.float32)
+                if SCALE:
+                    s = modulation(s_ptr, group, row, s_stride, col, mask, cols, PER_ROW, EVEN)
+                    y *= s.to(tl.float32) + scale_offset
+                if SHIFT:
+                    t = modulation(t_ptr, group, row, t_stride, col, mask, cols, PER_ROW, EVEN)
+                    y += t.to(tl.float32)
+                write(y_ptr + out_row + col[None, :], y, mask, EVEN)
