@@ -40,9 +40,12 @@ def _head(result: Result) -> list[str]:
         f"torch {result['torch']} · Triton {result['triton']} · Liger {result['liger']} · driver "
         f"{result['driver']}. Medians of three medians; bfloat16; below 16 MB by CUDA-graph replay; "
         "linear layers with integer weights, and their peers, by replay through copies of the weight "
-        "that together are four times the cache. Bytes are counted once for each tensor read or written. A bar met within 3 % is met. Calls are "
-        "timed as a program makes them: where the GPU needs less than the host, forward and backward "
-        "above all, the host's time stands.",
+        "that together are four times the cache. "
+        "Bytes are counted once for each tensor read or written. A bar met within 3 % is met. Calls are "
+        "timed as a program makes them (calls); where the host is busy for over 70 % of the time of "
+        "anybody's call, all of the row are timed by replays of a graph of one call (graph), and what "
+        "calls take stands beside. host: of one call, with the GPU idle; in brackets the least of the "
+        "peers'. †: cannot be captured, timed as calls.",
         "",
         "| run | command | date | copy | matrix product |",
         "| --- | --- | --- | --- | --- |",
@@ -91,17 +94,37 @@ def _operation(rows: list[Row], result: Result) -> list[str]:
     beside = [name for name in names if not bars.is_peer(name) and name != "ours"]
     kept = ["quack, stored"] if any(stored.quack(row) for row in rows) else []
     unit = "TFLOP/s" if rows[0]["is_compute"] else "TB/s"
+    with_host = any(row.get("host") for row in rows)
     lines = _header(
         ["shape", "mode", *peers, *kept, *beside, "**ours**", unit, "of ceiling", "bar"]
+        + (["timed", "host", "as calls"] if with_host else [])
     )
     for row in rows:
         times = row["seconds"]
-        cells = [row["shape"], row["mode"], *(_microseconds(times.get(name)) for name in peers)]
+        cells = [row["shape"], row["mode"], *(_time(row, name) for name in peers)]
         cells += [_microseconds(stored.quack(row)) for _ in kept]
-        cells += [_microseconds(times.get(name)) for name in beside]
+        cells += [_time(row, name) for name in beside]
         cells += [f"**{_microseconds(times['ours'])}**", f"{bars.rate(row):.2f}"]
-        lines.append(_line([*cells, f"{share(row, result):.0%}", _verdict(row, result)]))
+        cells += [f"{share(row, result):.0%}", _verdict(row, result)]
+        if with_host:
+            cells += [row.get("timed", "calls"), *(_beside(row.get(k)) for k in ("host", "calls"))]
+        lines.append(_line(cells))
     return lines
+
+
+def _time(row: Row, name: str) -> str:
+    time = _microseconds(row["seconds"].get(name))
+    return f"{time} †" if name in row.get("not_captured", ()) else time
+
+
+def _beside(seconds: dict[str, Any] | None) -> str:
+    """Ours, and the least of the peers'."""
+    found = {n: s for n, s in (seconds or {}).items() if isinstance(s, float)}
+    if "ours" not in found:
+        return "–"
+    least = min((s for n, s in found.items() if bars.is_peer(n)), default=None)
+    beside = "" if least is None else f" ({least * 1e6:.1f})"
+    return f"{found['ours'] * 1e6:.1f}{beside} µs"
 
 
 def _place(peer: str) -> int:

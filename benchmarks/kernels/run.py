@@ -18,18 +18,18 @@ import torch
 import torch._inductor.config
 
 from benchmarks.kernels import accuracy
-from benchmarks.kernels.case import Call, Case
+from benchmarks.kernels.case import Case
 from benchmarks.kernels.cases import OPERATIONS
 from benchmarks.kernels.comparisons import comparisons
 from benchmarks.kernels.host import host_rows
-from benchmarks.kernels.timing import ceilings, gpu_time
+from benchmarks.kernels.timing import ceilings, row_times
 
 FAMILIES = list(OPERATIONS)
 
 # What a family took on an H200, compilation from cold caches and all: how shares are made.
 SECONDS = {
-    "own_attention": 130, "rms_norm": 55, "adaptive_norm": 52, "softmax": 45, "attention": 30,
-    "add_norm": 30, "layer_norm": 23, "glu": 20, "cross_entropy": 20, "linear_cross_entropy": 20,
+    "own_attention": 171, "rms_norm": 43, "softmax": 39, "quantized_linear": 38, "adaptive_norm": 35,
+    "layer_norm": 30, "add_norm": 22, "glu": 20, "attention": 17, "attention_varlen": 3,
 }  # fmt: skip
 USUAL_SECONDS = 12
 
@@ -90,6 +90,7 @@ _TABLES = {"rows": _timed_rows, "host": host_rows, "accuracy": _accuracy_rows}
 
 
 def timed(family: str, case: Case) -> dict[str, Any]:
+    timing = row_times(case.calls, case.is_replayed, case.turns)
     return {
         "family": family,
         "operation": case.operation,
@@ -98,15 +99,9 @@ def timed(family: str, case: Case) -> dict[str, Any]:
         "work": case.work,
         "is_compute": case.is_compute,
         "bar": None if case.bar is None else asdict(case.bar),
-        "seconds": {name: _time(call, case) for name, call in case.calls.items()},
+        **timing._asdict(),
         "run": 0,
     }
-
-
-def _time(call: Call, case: Case) -> float | str:
-    """Seconds of one turn, or why there are none."""
-    seconds = gpu_time(call, case.is_replayed)
-    return seconds / case.turns if isinstance(seconds, float) else seconds
 
 
 def machine() -> dict[str, Any]:

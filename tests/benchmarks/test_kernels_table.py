@@ -14,7 +14,7 @@ pytest.importorskip("triton", reason="no Triton here")
 
 import torch
 
-from benchmarks.kernels import accuracy, bars, report
+from benchmarks.kernels import accuracy, bars, report, timing
 from benchmarks.kernels.comparisons import comparisons
 from benchmarks.kernels.merge import merged
 from benchmarks.kernels.run import FAMILIES, shard
@@ -122,6 +122,43 @@ def test_the_table_names_what_is_missed() -> None:
     assert "**glu did not run: RuntimeError: no**" in table
     errors = "2.0e-04 (1.0e-04, not finite)"
     assert f"| softmax 8×8 | float16 | {errors} | {errors} | **1.20** |" in table
+
+
+def test_the_hosts_time_stands_beside() -> None:
+    host = {"by hand": 9e-5, "torch": 2e-5, "ours": 8e-5}
+    called = {"by hand": 9e-4, "torch": 3e-4, "ours": 4e-4}
+    graph = row(timed="graph", host=host, calls=called, not_captured=["torch"])
+    table = report.markdown(result(graph, row(shape="4×4", timed="calls", host=host, calls={})))
+    assert "| 8×8 | forward | 900.0 µs | 300.0 µs † | **263.2 µs** |" in table
+    assert "| met | graph | 80.0 (20.0) µs | 400.0 (300.0) µs |" in table
+    assert "| met | calls | 80.0 (20.0) µs | – |" in table
+
+
+@pytest.mark.parametrize(
+    ("torchs_host", "timed", "ours"),
+    [(0.5, "calls", 1.0), (0.8, "graph", 0.25), (None, "calls", 1.0)],
+)
+def test_a_row_that_the_host_of_anybody_decides_is_replayed(
+    torchs_host: float | None, timed: str, ours: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call takes 1 s of which the host is busy for 0.1, a replay 0.25; Liger waits for the GPU."""
+    calls: dict[str, Any] = {name: lambda name=name: name for name in ("torch", "Liger", "ours")}
+
+    def replayed(call: Any, alone: bool) -> float:
+        assert alone
+        if call() == "Liger":
+            raise RuntimeError("called a synchronizing CUDA operation")
+        return 0.25
+
+    hosts = {"torch": torchs_host, "Liger": None, "ours": 0.1}
+    monkeypatch.setattr(timing, "_host", lambda call: hosts[call()])
+    monkeypatch.setattr(timing, "_called", lambda call: 1.0)
+    monkeypatch.setattr(timing, "_replayed", replayed)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    found = timing.row_times(calls, replayed=False)
+    assert (found.timed, found.seconds["ours"], found.seconds["Liger"]) == (timed, ours, 1.0)
+    assert found.not_captured == (["Liger"] if timed == "graph" else [])
+    assert found.host == {n: t for n, t in hosts.items() if t is not None}
 
 
 def test_the_published_figure() -> None:
