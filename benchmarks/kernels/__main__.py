@@ -42,6 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", nargs="+", default=[], choices=FAMILIES, help="time these, default: all"
     )
+    parser.add_argument(
+        "--matching", default="", metavar="SHAPE", help="time rows whose shape begins so, no more"
+    )
     parser.add_argument("--shard", metavar="I/N", help="time the I-th of N shares of the families")
     parser.add_argument(
         "--merge", nargs="+", type=Path, help="time nothing: results to put together"
@@ -61,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.shard:
         index, _, number = arguments.shard.partition("/")
         families = shard(families, int(index), int(number))
-    return measure(families, arguments.json)
+    return measure(families, arguments.json, arguments.matching)
 
 
 def _merge(files: list[Path]) -> dict[str, Any]:

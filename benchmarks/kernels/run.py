@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,11 @@ def _seconds(family: str) -> int:
     return SECONDS.get(family, USUAL_SECONDS)
 
 
-def measure(families: list[str], file: Path) -> dict[str, Any]:
-    """All tables of `families`. `file` holds each row as soon as it is done, should time run out."""
+def measure(families: list[str], file: Path, matching: str = "") -> dict[str, Any]:
+    """All tables of `families`. `file` holds each row as soon as it is done, should time run out.
+
+    With `matching` only the times, of rows whose shape begins with it.
+    """
     torch._inductor.config.compile_threads = 1  # the host is being timed, here and in other shards
     begin = time.perf_counter()
     run = {"command": _command(), "date": _today(), "ceilings": ceilings(), "seconds": {}}
@@ -56,7 +60,8 @@ def measure(families: list[str], file: Path) -> dict[str, Any]:
     print(result["device"], run["ceilings"], f"{time.perf_counter() - begin:.0f} s", flush=True)
     for family in families:
         start = time.perf_counter()
-        for table, rows in _TABLES.items():
+        tables = _TABLES if not matching else {"rows": partial(_timed_rows, matching=matching)}
+        for table, rows in tables.items():
             try:
                 for row in rows(family):
                     result[table].append(row)
@@ -73,8 +78,10 @@ def measure(families: list[str], file: Path) -> dict[str, Any]:
     return result
 
 
-def _timed_rows(family: str) -> Iterator[dict[str, Any]]:
+def _timed_rows(family: str, matching: str = "") -> Iterator[dict[str, Any]]:
     for case in OPERATIONS[family]():
+        if not case.shape.startswith(matching):
+            continue
         start = time.perf_counter()
         row = timed(family, case)
         took = f"{time.perf_counter() - start:.1f} s"
@@ -86,7 +93,9 @@ def _accuracy_rows(family: str) -> Iterator[dict[str, Any]]:
     return accuracy.rows(family, comparisons(family, "cuda"), "cuda")
 
 
-_TABLES = {"rows": _timed_rows, "host": host_rows, "accuracy": _accuracy_rows}
+_TABLES: dict[str, Callable[[str], Iterator[dict[str, Any]]]] = {
+    "rows": _timed_rows, "host": host_rows, "accuracy": _accuracy_rows,
+}  # fmt: skip
 
 
 def timed(family: str, case: Case) -> dict[str, Any]:

@@ -14,7 +14,8 @@ pytest.importorskip("triton", reason="no Triton here")
 
 import torch
 
-from benchmarks.kernels import accuracy, bars, report, timing
+from benchmarks.kernels import accuracy, bars, report, run, timing
+from benchmarks.kernels.case import Case
 from benchmarks.kernels.comparisons import comparisons
 from benchmarks.kernels.merge import merged
 from benchmarks.kernels.run import FAMILIES, shard
@@ -159,6 +160,14 @@ def test_a_row_that_the_host_of_anybody_decides_is_replayed(
     assert (found.timed, found.seconds["ours"], found.seconds["Liger"]) == (timed, ours, 1.0)
     assert found.not_captured == (["Liger"] if timed == "graph" else [])
     assert found.host == {n: t for n, t in hosts.items() if t is not None}
+
+
+def test_rows_of_some_shapes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [Case("softmax", shape, "forward", 1, {}) for shape in ("ALiBi, 8×8", "8×8")]
+    monkeypatch.setitem(run.OPERATIONS, "softmax", lambda: iter(cases))
+    monkeypatch.setattr(run, "timed", lambda family, case: row(shape=case.shape))
+    assert [found["shape"] for found in run._timed_rows("softmax", "ALiBi")] == ["ALiBi, 8×8"]
+    assert len(list(run._timed_rows("softmax"))) == 2
 
 
 def test_the_published_figure() -> None:
