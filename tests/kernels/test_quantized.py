@@ -185,6 +185,7 @@ def test_where_a_weight_is_expanded_once(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(function, "kernel_takes", lambda x, bias, weight: True)
+    monkeypatch.setattr(function, "is_new_enough", lambda x: True)
     weight = Weight(torch.ones(N, K, dtype=torch.int8), torch.ones(N), None, None, K, "int8")
     x, bias = torch.randn(2, K, dtype=dtype), torch.randn(N, requires_grad=True)
     by_hand, operator = function._by_reference, torch.ops.cudalint.quantized_linear

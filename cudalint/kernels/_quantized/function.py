@@ -13,7 +13,7 @@ from cudalint.kernels._checks import refuse_unless_floating, refuse_unless_same_
 from cudalint.kernels._dispatch import is_transformed, must_dispatch, needs_gradient
 from cudalint.kernels._quantized.layouts import INT4_LAYOUTS
 from cudalint.kernels._quantized.reference import Weight, features, linear
-from cudalint.kernels._quantized.registration import kernel_takes, run_kernel
+from cudalint.kernels._quantized.registration import is_new_enough, kernel_takes, run_kernel
 
 
 def int8_linear(x: Tensor, qweight: Tensor, scales: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -197,7 +197,7 @@ def _route(x: Tensor, bias: Tensor | None, weight: Weight) -> Callable[..., Tens
         return _by_reference
     if must_dispatch(x, bias, *weight[:4]) or needs_gradient(x, bias):
         return operator
-    return run_kernel
+    return run_kernel if is_new_enough(x) else _by_reference
 
 
 def _by_reference(x: Tensor, bias: Tensor | None, *weight: Any) -> Tensor:

@@ -27,9 +27,8 @@ def _launches() -> Any:
 
 
 def kernel_takes(x: Tensor, bias: Tensor | None, weight: Weight) -> bool:
-    """Whether the kernel has the case, on a GPU that is new enough: before Ampere, no tensor core
-    multiplies bfloat16."""
-    if not kernel_runs(x) or properties(x.get_device()).major < 8:
+    """Whether the kernel has the case, on a GPU that `is_new_enough`, which cannot be traced."""
+    if not kernel_runs(x):
         return False
     if weight.group_index is not None or not weight.qweight.is_contiguous():
         return False
@@ -44,8 +43,13 @@ def kernel_takes(x: Tensor, bias: Tensor | None, weight: Weight) -> bool:
     return True
 
 
+def is_new_enough(x: Tensor) -> bool:
+    """Before Ampere, no tensor core multiplies bfloat16."""
+    return properties(x.get_device()).major >= 8
+
+
 def run_forward(x: Tensor, bias: Tensor | None, *weight: Any) -> Tensor:
-    if kernel_takes(x, bias, Weight(*weight)):
+    if kernel_takes(x, bias, Weight(*weight)) and is_new_enough(x):
         return run_kernel(x, bias, *weight)
     y = reference.linear(x, Weight(*weight), bias)
     return y.clone(memory_format=torch.contiguous_format)
