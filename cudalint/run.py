@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cudalint import package
-from cudalint.engine import concerns
 from cudalint.package import Bits
 from cudalint.read import decode, language_of
 from cudalint.records import NamedTuple
@@ -132,6 +131,8 @@ def _recalled(target: Target, cache: Cache) -> Sifted | None:
 
 def _sift(target: Target, settings: Settings, digest: bool) -> Sifted:
     """Read a file: its bits, and whether any rule could fire or any suppression names us."""
+    from cudalint.engine import concerns  # a warm run looks at no file
+
     size = mtime_ns = 0
     try:
         if target.content is None:

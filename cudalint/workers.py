@@ -48,7 +48,8 @@ def _start(jobs: int) -> Pool:
     methods = multiprocessing.get_all_start_methods()
     forks = "fork" in methods and os.uname().sysname == "Linux"  # Apple's libraries do not survive
     if forks:
-        import tree_sitter  # noqa: F401  (loaded once, before the fork)
+        import cudalint.parse
+        import cudalint.single  # noqa: F401  (loaded once, before the fork)
 
         gc.freeze()  # the children share these pages as long as nobody walks over them
     return multiprocessing.get_context("fork" if forks else "spawn").Pool(jobs, _patient)

@@ -12,6 +12,7 @@ from cudalint import definitions
 from cudalint.definitions import Function
 from cudalint.facts.words import Word
 from cudalint.lazy import lazy_compile
+from cudalint.occurrences import PART
 from cudalint.rare import Rare
 
 if TYPE_CHECKING:
@@ -89,13 +90,13 @@ def aliases(facts: PythonFacts, *names: bytes) -> tuple[bytes, ...]:
 
 
 def _rows(text: bytes, word: bytes) -> Iterator[bytes]:
-    """The rows that hold a word and may give it another name."""
+    """The rows that hold a word and may give it another name: `as`, or they end in a name."""
     at = text.find(word)
     while at >= 0:
         end = text.find(b"\n", at)
         end = len(text) if end < 0 else end
         row = text[text.rfind(b"\n", 0, at) + 1 : end]
-        if b" as " in row or b"=" in row:
+        if b" as " in row or (b"=" in row and row.rstrip()[-1] in PART):
             yield row
         at = text.find(word, end)
 
@@ -133,10 +134,11 @@ def _assignments(text: bytes) -> list[tuple[list[bytes], bytes]]:
     found = []
     for match in _ASSIGNED.finditer(text):
         before = text[text.rfind(b"\n", 0, match.start()) + 1 : match.start()].strip()
-        if not _BESIDE.fullmatch(before):
+        if before and not _BESIDE.fullmatch(before):
             continue
         value = match.group(2)
         if value.rstrip().endswith((b"(", b"[")):
             value += text[match.end() : match.end() + 200].partition(b"self.")[0]
-        found.append(([*re.findall(rb"self\.(\w+)", before), match.group(1)], value))
+        beside = re.findall(rb"self\.(\w+)", before) if before else []
+        found.append(([*beside, match.group(1)], value))
     return found
