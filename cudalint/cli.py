@@ -10,7 +10,7 @@ import click
 
 from cudalint import __version__
 from cudalint.commands.checking import checked
-from cudalint.commands.exits import exit_code
+from cudalint.commands.exits import INTERRUPTED, exit_code
 from cudalint.commands.flags import MISC, OPTIONS, Flag
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -30,7 +30,11 @@ class App(click.Group):
     command_class = Command
 
     def invoke(self, ctx: click.Context) -> NoReturn:
-        ctx.exit(super().invoke(ctx))
+        try:
+            code = super().invoke(ctx)
+        except KeyboardInterrupt:  # while a command's own words were read
+            code = INTERRUPTED
+        ctx.exit(code)
 
 
 class Grouped(Command):

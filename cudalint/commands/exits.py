@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from cudalint.errors import UsageError
 
+INTERRUPTED = 130
+
 
 def exit_code(command: Callable[[], int]) -> int:
     """Run a command; whatever goes wrong is said on standard error and has its code."""
@@ -16,7 +18,7 @@ def exit_code(command: Callable[[], int]) -> int:
     except UsageError as error:
         return _said(f"error: {error}")
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # whoever read our output has seen enough; the interpreter must not try to flush it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -152,6 +152,21 @@ def test_start_up_loads_nothing_heavy(
     (folder / "plain.py").write_text("x = 1\n")
     (folder / "train.py").write_text(program(200, fixable=False))
     (folder / "pyproject.toml").write_text('[project]\nname = "x"\n')
+    assert not _loaded(arguments) & {*HEAVY, *more}
+
+
+def test_a_warm_run_loads_no_engine(folder: Path) -> None:
+    (folder / "src").mkdir()
+    (folder / "src" / "train.py").write_text(program(200, fixable=False))
+    for path in (folder / "src" / "train.py", folder / "src"):
+        os.utime(path, (1, 1))  # what is this new is never taken from the cache
+    arguments = ["check", "src", *CONCISE, "--isolated", "--cache-dir", "cache"]
+    assert "cudalint.engine" in _loaded(arguments)
+    assert not _loaded(arguments) & {*HEAVY, "cudalint.engine", "tree_sitter", "tempfile"}
+
+
+def _loaded(arguments: list[str]) -> set[str]:
+    """The modules that a command line loads."""
     code = (
         "import sys\nbefore = set(sys.modules)\nfrom cudalint.__main__ import run\n"
         f"sys.argv[1:] = {arguments!r}\nrun()\n"
@@ -162,4 +177,4 @@ def test_start_up_loads_nothing_heavy(
     )
     loaded = set(done.stderr.split())
     assert "cudalint.__main__" in loaded, done.stderr
-    assert not loaded & {*HEAVY, *more}
+    return loaded
