@@ -99,7 +99,7 @@ _TABLES: dict[str, Callable[[str], Iterator[dict[str, Any]]]] = {
 
 
 def timed(family: str, case: Case) -> dict[str, Any]:
-    timing = row_times(case.calls, case.is_replayed, case.turns)
+    timing = row_times(case.calls, case.is_replayed, case.turns, case.is_compute)
     return {
         "family": family,
         "operation": case.operation,

@@ -170,6 +170,19 @@ def test_rows_of_some_shapes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(run._timed_rows("softmax"))) == 2
 
 
+def test_what_computes_is_warmed_up_before_it_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cool, a call takes 0.9 s, and 1 s from then on."""
+    warm: set[str] = set()
+    monkeypatch.setattr(timing, "do_bench", lambda call, **_: warm.add(call()))
+    monkeypatch.setattr(timing, "_called", lambda call: 1.0 if call() in warm else 0.9)
+    monkeypatch.setattr(timing, "_host", lambda call: 0.1)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    calls: dict[str, Any] = {name: lambda name=name: name for name in ("torch", "ours")}
+    for is_compute, seconds in ((False, 0.9), (True, 1.0)):
+        found = timing.row_times(calls, replayed=False, is_compute=is_compute)
+        assert found.seconds == {"torch": seconds, "ours": seconds}
+
+
 def test_the_published_figure() -> None:
     rows = [row("rms_norm", "rms_norm", shape=shape) for shape in report.PUBLISHED]
     table = report.markdown(result(*rows))
