@@ -71,7 +71,7 @@ def stages(tree: Path) -> dict[str, float]:
         targets = [Target(each.path) for each in found]
     patches = [
         mock.patch.object(sieve, "survivors", clock.timed("sieve", sieve.survivors)),
-        mock.patch("cudalint.facts.parse", clock.timed("parse", parse.parse)),
+        mock.patch("cudalint.facts.trees.parse", clock.timed("parse", parse.parse)),
         mock.patch.object(engine, "analyse", clock.timed("rules", engine.analyse)),
     ]
     for facts in (Names, Loops, Tensors, Graphs):
