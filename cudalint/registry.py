@@ -130,9 +130,10 @@ MARKERS: tuple[bytes | Rare, ...] = (
     Rare((b"step(",), rb"(?<!heduler)(?<!self)\.step\(|optimizer_step\("),
     Rare((b"scaler(",), rb"\b(?:loss_)?scaler\("),
     Rare(
-        (b"no_grad", b"inference_mode"),
+        (b"no_grad", b"inference_mode", b"set_grad_enabled"),
         rb"(?:@|\bwith\b)[^\n]*?\b_?(?:no_grad|inference_mode)\b"
-        rb"|^[ \t]*(?:[\w.]+\.)?_?(?:no_grad|inference_mode)\(",
+        rb"|^[ \t]*(?:[\w.]+\.)?_?(?:no_grad|inference_mode)\("
+        rb"|\bset_grad_enabled\((?:mode=)?False",
     ),
     Rare((b"oader",), rb"\b(?:in|next)\b[^\n]*oader"),
     Rare((b"dl",), rb"[ _]dl[:)]|\(dl\)|dls:"),

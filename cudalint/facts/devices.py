@@ -74,9 +74,14 @@ class Devices:
     # -- the program --------------------------------------------------------------------------
 
     @cached_property
+    def _is_handed_torch(self) -> bool:
+        """Whether the file has torch of a star import: `from utils import *`."""
+        return b"torch." in self.facts.text and "*" in self.facts.names.module.bindings
+
+    @cached_property
     def evidence(self) -> bool:
         """CUDA evidence: this file, or the package it belongs to, names a CUDA device."""
-        if not _TORCH.search(self.facts.text):
+        if not _TORCH.search(self.facts.text) and not self._is_handed_torch:
             return False
         package = self.facts.package
         if package.names_cuda and not _OTHER_WORDS.search(self.facts.text):

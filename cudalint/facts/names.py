@@ -26,6 +26,8 @@ SCOPES = {
     "dictionary_comprehension": "comprehension",
     "generator_expression": "comprehension",
 }
+# What a star import of a program's own file hands on under these names.
+_HANDED_ON = {"torch": "torch", "nn": "torch.nn"}
 # Where torch re-exports a name, its public path.
 PUBLIC = {
     "torch.utils.data.dataloader.": "torch.utils.data.",
@@ -193,23 +195,40 @@ class Names:
         if hasattr(builtins, name):
             return f"builtins.{name}"
         stars = self.module.bindings.get("*", [])
+        if stars and name in _HANDED_ON:  # `from utils import *`, which imports torch
+            return _HANDED_ON[name]
         return f"{stars[0].target}.{name}" if len(stars) == 1 else None
 
     # -- definitions of the file --------------------------------------------------------------
 
     def definition(self, node: Node) -> Node | None:
-        """The one function or class of this file that a name, `self.method` or `cls.method` means."""
+        """The one function or class of this file that a name, `self.method` or `cls.method` means.
+
+        `Class.method` means a static method of a class of the file.
+        """
         if node.type == "attribute":
             owner = node.child_by_field_name("object")
             attribute = node.child_by_field_name("attribute")
-            if owner is None or attribute is None or self.facts.code(owner) not in ("self", "cls"):
+            if owner is None or attribute is None:
                 return None
+            if self.facts.code(owner) not in ("self", "cls"):
+                return self._static(owner, self.facts.code(attribute))
             holder = self.enclosing(node, "class_definition")
             return None if holder is None else self.method(holder, self.facts.code(attribute))
         found = self.lookup(node) if node.type == "identifier" else None
         if found is None or len(found[1]) != 1 or found[1][0].kind not in ("def", "class"):
             return None
         return found[1][0].statement
+
+    def _static(self, owner: Node, name: str) -> Node | None:
+        """The static method of a class of the file that is named before it."""
+        holder = self.definition(owner) if owner.type == "identifier" else None
+        if holder is None or holder.type != "class_definition":
+            return None
+        found = self.method(holder, name)
+        above = found.prev_named_sibling if found is not None else None
+        is_static = above is not None and self.facts.code(above) == "@staticmethod"
+        return found if is_static else None
 
     def method(self, holder: Node, name: str) -> Node | None:
         """The only definition of a method in a class body."""

@@ -277,7 +277,8 @@ class Steps:
         return None
 
     def _inference_calls(self) -> list[Node]:
-        regions = [r for r in self.facts.loops.steps.gradless_regions if self._is_run(r)]
+        regions = self.facts.loops.steps.gradless_regions
+        regions = [one for one in regions if one != self.facts.root and self._is_run(one)]
         calls = [call for region in regions for call in self._calls(region)]
         found = [call for call in calls if self._infers(call)]
         found = found or [call for call in calls if self._is_given_model(call)]

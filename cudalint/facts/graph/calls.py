@@ -55,6 +55,13 @@ def _method(b: Builder, node: Node, function: Node) -> Slot:
     if owner.type == "call" and b.facts.names.callee(owner) == "builtins.super":
         forget_self(b)
         return unknown(b, node, [])
+    static = b.facts.names.definition(function) if owner.type == "identifier" else None
+    if static is not None and b.facts.code(owner) not in b.env:
+        slots, keywords = arguments(b, node)
+        made = inline(b, node, static, slots, keywords)
+        if made is not None:
+            return made
+        return unknown(b, node, [], slots, keywords)
     base = ex.evaluate(b, owner)
     slots, keywords = arguments(b, node)
     if "norm" in name and len(slots) == 1 and not keywords and _is_given(base.value):

@@ -27,6 +27,8 @@ _NO_CALL = words(
     "get_num_params bfloat16 num_parameters buffers named_buffers items values keys"
 )
 _LOADER_WORD = Rare((b"oader", b"dl"), rb"oaders?\b|_dl\b|dls\b|\bdl\b|oader_\w+\b")
+# What names code without gradients.
+GRADLESS = ("no_grad", "inference_mode", "_no_grad", "set_grad_enabled")
 # How a decoding loop chooses the token that it appends to its input.
 _SAMPLED = lazy_compile(r"\b(?:argmax|multinomial|topk|sample)\(|\bmax\([^()]*(?:dim=|,)\s*-?\d")
 
@@ -144,7 +146,10 @@ class Steps:
     def gradless_regions(self) -> list[Node]:
         """The blocks under `no_grad`/`inference_mode`, and the bodies of functions so decorated."""
         found = []
-        for node in self.facts.identifiers("no_grad", "inference_mode", "_no_grad"):
+        for node in self.facts.identifiers(*GRADLESS):
+            if self.facts.code(node) == "set_grad_enabled":
+                found += self._from_here(node)
+                continue
             for holder in ancestors(node):
                 if holder.type == "with_clause" and holder.parent is not None:
                     body = holder.parent.child_by_field_name("body")
@@ -158,6 +163,20 @@ class Steps:
                     found.append(body)
                 break
         return found
+
+    def _from_here(self, node: Node) -> list[Node]:
+        """What runs under `set_grad_enabled(False)`: its block, or all of its function or file."""
+        mode = r"set_grad_enabled\((?:mode=)?(\w+)"
+        if {match[1] for match in re.finditer(mode, self.facts.code(self.facts.root))} != {"False"}:
+            return []
+        for holder in ancestors(node):
+            if holder.type == "with_clause" or holder.type in FUNCTIONS:
+                at = holder.parent if holder.type == "with_clause" else holder
+                body = at.child_by_field_name("body") if at is not None else None
+                return [body] if body is not None else []
+            if holder.type == "decorator":
+                return []
+        return [self.facts.root]
 
     def _model_calls(self, region: Node, through: bool = False) -> Iterator[Node]:
         """The model calls of a region; `through`: and the calls of functions that make one."""
@@ -173,8 +192,8 @@ class Steps:
 
     def _runs_model(self, call: Node) -> bool:
         """Whether a call is of a function of the file that calls a model outside of its loops."""
-        function = self.facts.names.definition(call.children[0])
-        if function is None or function.type != "function_definition":
+        function = self._function(call.children[0])
+        if function is None:
             return False
         if self._is_whole_run(function):
             return False
@@ -182,6 +201,14 @@ class Steps:
             self._runners[function.id] = False  # a cycle adds nothing
             known = self._runners[function.id] = self._has_model_call(function)
         return known
+
+    def _function(self, called: Node) -> Node | None:
+        """The function of the file that is called, or the lambda that a name stands for."""
+        found = self.facts.names.definition(called)
+        if found is None and called.type == "identifier":
+            known = self.facts.names.lookup(called)
+            found = known[1][0].value if known is not None and len(known[1]) == 1 else None
+        return found if found is not None and found.type in FUNCTIONS else None
 
     def _is_whole_run(self, function: Node) -> bool:
         """Whether a function is called `generate`, which is many steps."""
