@@ -112,7 +112,7 @@ def _may_place(facts: PythonFacts, programs: Programs) -> bool:
 
 
 def _is_chosen(facts: PythonFacts, call: Node) -> bool:
-    given = facts.names.arguments(call)
+    given = facts.loaders.arguments(call)  # a dict that is made in several steps is read
     if given.open or any(choice in given.keywords for choice in CHOICES):
         return True
     parameters = given.get("params", 0)

@@ -153,6 +153,16 @@ class Options:
                 if method == "update":
                     merged += given.positional
                     keys.update(given.keywords)
+                elif method in ("pop", "setdefault") and _is_other_key(given.positional):
+                    if method == "setdefault":
+                        word = self.facts.code(given.positional[0]).strip("\"'")
+                        keys[word] = given.positional[-1]
                 elif method in ("pop", "setdefault", "clear", "popitem"):
                     return None
         return merged, keys
+
+
+def _is_other_key(given: list[Node]) -> bool:
+    """Whether a key that is written out is taken out or put in, and not the one that pins."""
+    key = given[0] if given else None
+    return key is not None and key.type == "string" and b"pin_memory" not in (key.text or b"")
