@@ -59,15 +59,21 @@ class Head:
 
 def projections(facts: PythonFacts) -> tuple[Word, ...]:
     """What the code of a projection onto a vocabulary cannot be without: its name, `F.linear`."""
+    return (*_wide_layers(facts), b"linear(", *aliases(facts, b"linear"), _TRANSPOSED)
+
+
+def _wide_layers(facts: PythonFacts) -> list[bytes]:
+    """The calls `self.NAME(` of linear layers that are made of a vocabulary, by its name or size."""
     signs = [*_VOCABULARY.finditer(facts.text.lower()), *_WIDE.finditer(facts.text)]
     places = sorted(sign.start() for sign in signs)
+    if not places:
+        return []
     wide = {
         b"self." + made[1] + b"("
         for made in _MADE.finditer(facts.text)
         if within(places, made.start(), made.end(2))
     }
-    own = [call for call in attributes(facts, b"Linear") if call in wide]
-    return (*own, b"linear(", *aliases(facts, b"linear"), _TRANSPOSED)
+    return [call for call in attributes(facts, b"Linear") if call in wide]
 
 
 def heads(facts: PythonFacts, graph: Graph) -> Iterator[Head]:
