@@ -153,10 +153,16 @@ DECODES = (
 LOOPS = (b"for ", b"while ", b"while(")
 WHOLE_STEP = ((b"backward(",), (b"step(",))  # a function that holds both needs no loop
 HOT = (MARKERS, HANDED_ON, *DECODES, LOOPS, *WHOLE_STEP)
-# Casts, and what prints: formatting alone is not seen by anybody.
+# Casts, and what prints: formatting alone is not seen by anybody. No tensor is a text, a length,
+# a variable of the environment; `math.log` and `x.log()` print nothing.
 CASTS = (
-    Rare((b"float(", b"int(", b"bool(", b"round("), rb"(?<![\w.])(?:float|int|bool|round)\("),
-    *(b"print(", b".info(", b".debug(", b".warning(", b".log(", b".write(", b"set_description"),
+    Rare(
+        (b"float(", b"int(", b"bool(", b"round("),
+        rb"(?<![\w.])(?:float|int|bool|round)\((?![\"'][^\"'\n]*[\"']\)|os\.(?:environ|getenv)\b"
+        rb"|(?:len|math\.\w+)\([^()\n]*\)\))",
+    ),
+    Rare((b".log(",), rb"(?<!math)(?<!np)(?<!torch)\.log\((?!\))"),
+    *(b"print(", b".info(", b".debug(", b".warning(", b".write(", b"set_description"),
     *(b"set_postfix", b"log_dict", b"log_metrics", b".add_text(", b"tqdm", b"progress"),
 )
 # What is filled there: a mask, or what a softmax takes.

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 class Workers:
     """A pool of processes, started when there is enough to do for more than one."""
 
-    def __init__(self, jobs: int | None) -> None:
+    def __init__(self, jobs: int | None, prepare: Callable[[], None] = lambda: None) -> None:
+        """`prepare` does once, before processes fork, what each of them would do."""
         self.jobs = jobs or len(_processors())
+        self.prepare = prepare
         self.pool: Pool | None = None
 
     def __enter__(self) -> Workers:
@@ -32,7 +34,7 @@ class Workers:
         if self.jobs == 1 or len(tasks) < enough:
             return map(work, tasks)
         if self.pool is None:
-            self.pool = _start(self.jobs)
+            self.pool = _start(self.jobs, self.prepare)
         return self.pool.imap(work, tasks, chunksize=batch)
 
 
@@ -42,15 +44,13 @@ def _processors() -> Sized:
     return range(os.cpu_count() or 1)
 
 
-def _start(jobs: int) -> Pool:
+def _start(jobs: int, prepare: Callable[[], None]) -> Pool:
     import multiprocessing
 
     methods = multiprocessing.get_all_start_methods()
     forks = "fork" in methods and os.uname().sysname == "Linux"  # Apple's libraries do not survive
     if forks:
-        import cudalint.parse
-        import cudalint.single  # noqa: F401  (loaded once, before the fork)
-
+        prepare()
         gc.freeze()  # the children share these pages as long as nobody walks over them
     return multiprocessing.get_context("fork" if forks else "spawn").Pool(jobs, _patient)
 
