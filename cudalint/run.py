@@ -87,8 +87,8 @@ def run(
 
 def _prepare(settings: Settings) -> None:
     """Load what checking files needs (80 ms), so that processes that fork from here have it."""
-    import cudalint.facts.graph
-    import cudalint.facts.python
+    import cudalint.facts.graph.graphs
+    import cudalint.facts.loops
     import cudalint.facts.tensors
     import cudalint.single  # noqa: F401
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +27,7 @@ from cudalint.facts.mask_products import (
     makes_ones,
 )
 from cudalint.rare import Rare
+from cudalint.registry import LARGE as WRITTEN
 from cudalint.registry import NUMBER_WORDS
 
 if TYPE_CHECKING:
@@ -81,8 +83,8 @@ def _is_torch(facts: PythonFacts, fill: Fill) -> bool:
 def _constants(facts: PythonFacts) -> Iterator[tuple[Node, float]]:
     """The largest constant expressions around the numbers of the file that are large enough."""
     seen: set[int] = set()
-    for match in _NUMBER.finditer(facts.text):
-        node = facts.at(match.start(), match.end() - 1)
+    for start, end in _numbers(facts):
+        node = facts.at(start, end - 1)
         while node is not None and node.type in ("string_content", "string_start", "string_end"):
             node = node.parent
         if node is None or node.type in ("comment", "module", "block", "ERROR"):
@@ -92,6 +94,27 @@ def _constants(facts: PythonFacts) -> Iterator[tuple[Node, float]]:
         if value is not None and abs(value) >= LEAST and constant.id not in seen:
             seen.add(constant.id)
             yield constant, value
+
+
+def _numbers(facts: PythonFacts) -> Iterator[tuple[int, int]]:
+    """Where numbers stand that may fill: taken off, multiplied, given a name, or in a string."""
+    (written,) = WRITTEN
+    ends: dict[int, int] = {match.start(): match.end() for match in written.finditer(facts.text)}
+    starts = facts.places(written)
+    for match in _NUMBER.finditer(facts.text):
+        before = bisect_right(starts, match.start())
+        if before and match.start() <= ends[starts[before - 1]] and not _is_small(match):
+            yield match.span()
+
+
+def _is_small(match: re.Match[bytes]) -> bool:
+    """Whether a number is too small, and no factor of a larger one: `1e2`."""
+    start, end = match.span()
+    beside = match.string[max(start - 2, 0) : start] + match.string[end : end + 2]
+    try:
+        return abs(float(match.group().strip(b"\"'"))) < LEAST and b"*" not in beside
+    except ValueError:
+        return False
 
 
 def _whole(facts: PythonFacts, node: Node) -> Node:

@@ -6,6 +6,7 @@ each definition when somebody first looks into it, and the statements between th
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import defaultdict
 from functools import cached_property
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cudalint.definitions import definitions, outside
 from cudalint.facts.bindings import Binding, bindings_of
+from cudalint.lazy import lazy_compile
 from cudalint.parse import parse
 
 if TYPE_CHECKING:
@@ -20,7 +22,13 @@ if TYPE_CHECKING:
 
     from cudalint.model import Source
 
-_DEFINES = ("function_definition", "class_definition", "decorated_definition")
+_DEFINES = (
+    *("function_definition", "class_definition", "decorated_definition"),
+    "expression_statement",  # a table
+)
+_LARGE = 20_000  # bytes, from which a table is left out of the module's own statements
+_TABLE = lazy_compile(rb"^([A-Za-z_]\w*)[ \t]*(?::[^=\n]*)?=[ \t]*([\[({])[ \t]*\r?$", re.MULTILINE)
+_CLOSING = {b"[": b"\n]", b"(": b"\n)", b"{": b"\n}"}
 
 
 class NeedsWhole(Exception):
@@ -64,11 +72,26 @@ class Parts:
         for part in definitions(source.text):
             end = outside(source.text, part)
             if part.name is not None:
-                self.names[part.name.decode("utf-8", "replace")].append(len(self._starts))
-                self._starts.append(part.start)
-                self._ends.append(end)
-            if end < part.end:
-                self._between.append((end, part.end))
+                self._add(part.start, end, part.name)
+            self._add_statements(end, part.end)
+
+    def _add(self, start: int, end: int, name: bytes) -> None:
+        self.names[name.decode("utf-8", "replace")].append(len(self._starts))
+        self._starts.append(start)
+        self._ends.append(end)
+
+    def _add_statements(self, start: int, end: int) -> None:
+        """The statements between definitions; a large table is asked for by its name."""
+        text = self.source.text
+        for table in _TABLE.finditer(text, start, end) if end - start > _LARGE else ():
+            closing = text.find(_CLOSING[table[2]], table.end(), end)
+            after = text.find(b"\n", closing + 1) + 1 if closing >= 0 else 0
+            if after > table.end() + _LARGE and table.start() >= start:
+                self._between.append((start, table.start()))
+                self._add(table.start(), after, table[1])
+                start = after
+        if start < end:
+            self._between.append((start, end))
 
     @property
     def tree(self) -> Tree:

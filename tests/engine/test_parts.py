@@ -72,6 +72,21 @@ def test_names_are_those_of_the_whole_file() -> None:
     assert [facts.source.row(binding.node.start_byte) for binding in found[1]] == [8, 26]
 
 
+def test_a_large_table_is_parsed_when_its_name_is_asked_for() -> None:
+    rows = b"".join(b"    f(%d),\n" % number for number in range(4_000))
+    facts, made = parts(
+        b"import torch\n\n\ndef f(x):\n    return x\n\n\nTABLE: list = [\n"
+        + rows
+        + b"]\nlast = 1\n"
+    )
+    assert facts.names.module.bindings.get("last", [])[0].kind == "assign"
+    assert list(made.parsed) == [-1]
+    bound = facts.names.module.bindings.get("TABLE", [])
+    assert [binding.kind for binding in bound] == ["assign"]
+    assert bound[0].value is not None
+    assert len(bound[0].value.named_children) == 4_000
+
+
 def test_only_definitions_that_are_asked_for_are_parsed() -> None:
     facts, made = parts(TEXT)
     next(facts.identifiers("forward"))
