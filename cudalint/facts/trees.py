@@ -26,6 +26,7 @@ _DEFINES = (
     *("function_definition", "class_definition", "decorated_definition"),
     "expression_statement",  # a table
 )
+_MODULE = -1  # the number of the statements between definitions
 _LARGE = 20_000  # bytes, from which a table is left out of the module's own statements
 _TABLE = lazy_compile(rb"^([A-Za-z_]\w*)[ \t]*(?::[^=\n]*)?=[ \t]*([\[({])[ \t]*\r?$", re.MULTILINE)
 _CLOSING = {b"[": b"\n]", b"(": b"\n)", b"{": b"\n}"}
@@ -59,69 +60,85 @@ class Whole:
         return bindings_of(self.tree.root_node)
 
 
+class _Layout:
+    """Where the definitions and the large tables of a text stand, and the statements between them."""
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self.names: defaultdict[str, list[int]] = defaultdict(list)
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self.between: list[tuple[int, int]] = []
+        for part in definitions(text):
+            end = outside(text, part)
+            if part.name is not None:
+                self._add(part.start, end, part.name)
+            self._add_statements(end, part.end)
+
+    def _add(self, start: int, end: int, name: bytes) -> None:
+        self.names[name.decode("utf-8", "replace")].append(len(self.starts))
+        self.starts.append(start)
+        self.ends.append(end)
+
+    def _add_statements(self, start: int, end: int) -> None:
+        """The statements between definitions; a large table is asked for by its name."""
+        text = self.text
+        for table in _TABLE.finditer(text, start, end) if end - start > _LARGE else ():
+            closing = text.find(_CLOSING[table[2]], table.end(), end)
+            after = text.find(b"\n", closing + 1) + 1 if closing >= 0 else 0
+            if after > table.end() + _LARGE and table.start() >= start:
+                self.between.append((start, table.start()))
+                self._add(table.start(), after, table[1])
+                start = after
+        if start < end:
+            self.between.append((start, end))
+
+    def at(self, offset: int) -> int:
+        """The number of the part that an offset stands in, `_MODULE` between them."""
+        number = bisect_right(self.starts, offset) - 1
+        return number if number >= 0 and offset < self.ends[number] else _MODULE
+
+
 class Parts:
     """The trees of a Python source's definitions; offsets are those of the source."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.parsed: dict[int, Tree] = {}
-        self.names: defaultdict[str, list[int]] = defaultdict(list)
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        self._between: list[tuple[int, int]] = []
-        for part in definitions(source.text):
-            end = outside(source.text, part)
-            if part.name is not None:
-                self._add(part.start, end, part.name)
-            self._add_statements(end, part.end)
 
-    def _add(self, start: int, end: int, name: bytes) -> None:
-        self.names[name.decode("utf-8", "replace")].append(len(self._starts))
-        self._starts.append(start)
-        self._ends.append(end)
-
-    def _add_statements(self, start: int, end: int) -> None:
-        """The statements between definitions; a large table is asked for by its name."""
-        text = self.source.text
-        for table in _TABLE.finditer(text, start, end) if end - start > _LARGE else ():
-            closing = text.find(_CLOSING[table[2]], table.end(), end)
-            after = text.find(b"\n", closing + 1) + 1 if closing >= 0 else 0
-            if after > table.end() + _LARGE and table.start() >= start:
-                self._between.append((start, table.start()))
-                self._add(table.start(), after, table[1])
-                start = after
-        if start < end:
-            self._between.append((start, end))
+    @cached_property
+    def _layout(self) -> _Layout:
+        return _Layout(self.source.text)
 
     @property
     def tree(self) -> Tree:
         raise NeedsWhole
 
-    @cached_property
+    @property
     def module(self) -> Node:
         """The root of the statements between the definitions."""
-        return self._parse(-1, self._between)
+        return self._part(_MODULE, self._layout.between or [(0, 0)])
 
     def at(self, start: int, end: int) -> Node | None:
         """The innermost node around a range of bytes."""
-        number = bisect_right(self._starts, start) - 1
-        inside = number >= 0 and start < self._ends[number]
-        return (self.definition(number) if inside else self.module).descendant_for_byte_range(
-            start, end
-        )
+        number = self._layout.at(start)
+        root = self.module if number == _MODULE else self.definition(number)
+        return root.descendant_for_byte_range(start, end)
+
+    @property
+    def names(self) -> dict[str, list[int]]:
+        """The numbers of the definitions by name."""
+        return self._layout.names
 
     def definition(self, number: int) -> Node:
         """The root of one definition alone."""
+        return self._part(number, [(self._layout.starts[number], self._layout.ends[number])])
+
+    def _part(self, number: int, ranges: list[tuple[int, int]]) -> Node:
         if (known := self.parsed.get(number)) is not None:
             return known.root_node
-        root = self._parse(number, [(self._starts[number], self._ends[number])])
-        if [n.type in _DEFINES for n in root.named_children if n.type != "comment"] != [True]:
-            raise NeedsWhole
-        return root
-
-    def _parse(self, number: int, ranges: list[tuple[int, int]]) -> Node:
-        tree = parse(self.source, ranges or [(0, 0)])
-        if tree.root_node.has_error:  # nothing is sure then, not even where definitions end
+        tree = parse(self.source, ranges)
+        if not _is_sound(tree.root_node, number):
             raise NeedsWhole
         self.parsed[number] = tree
         return tree.root_node
@@ -131,12 +148,21 @@ class Parts:
         return _Bindings(self)
 
 
+def _is_sound(root: Node, number: int) -> bool:
+    """Whether a part is what it was taken for: in broken code nobody knows where definitions end."""
+    if root.has_error or number == _MODULE:
+        return not root.has_error
+    return [node.type in _DEFINES for node in root.named_children if node.type != "comment"] == [
+        True
+    ]
+
+
 class _Bindings(dict[str, list[Binding]]):
     """Bindings of a module that asks for a definition when its name is."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(bindings_of(parts.module))
-        self._parts, self._waiting = parts, parts.names.copy()
+        self._parts, self._waiting = parts, dict(parts.names)
 
     def get(self, name: str, default: Any = None) -> Any:
         for number in self._waiting.pop(name, ()):
