@@ -59,8 +59,9 @@ def by_teams(
     TEAM and POLLS.
     """
     members, share = team_of(cols, blocks.cols)
-    meets = torch.empty(0, dtype=torch.int32), torch.empty(0, dtype=torch.float32)
+    device = tensors[0].device
     polls = 1 if tensors[0].get_device() < 0 else POLLS  # the interpreter: one after the other
+    meets = [torch.empty((0,), dtype=t, device=device) for t in (torch.int32, torch.float32)]
     launch = launcher.prepare(
         rows * members,
         (*tensors, *meets),
