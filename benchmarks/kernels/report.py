@@ -188,7 +188,7 @@ def _accuracy(rows: list[Row]) -> list[str]:
         "brackets the fair computation's and the form by hand's. `of allowed`: the worst error, by "
         "rows and by elements, over what the error law allows; over 1 breaks it.",
         "",
-        *_header(["operation", "dtype", "outputs", "gradients, the worst", "of allowed"]),
+        *_header(["operation", "dtype", "outputs", "gradients, the worst", "of allowed", "run"]),
     ]
     for name, dtype in dict.fromkeys((row["operation"], row["dtype"]) for row in rows):
         of = [row for row in rows if (row["operation"], row["dtype"]) == (name, dtype)]
@@ -196,7 +196,8 @@ def _accuracy(rows: list[Row]) -> list[str]:
         gradients = [row for row in of if row not in outputs]
         worst = max(row["of allowed"] for row in of)
         allowed = f"{worst:.2f}" if worst <= 1 else f"**{worst:.2f}**"
-        lines.append(_line([name, dtype, _worst(outputs), _worst(gradients), allowed]))
+        run = str(1 + max(row["run"] for row in of))
+        lines.append(_line([name, dtype, _worst(outputs), _worst(gradients), allowed, run]))
     return lines
 
 
