@@ -55,7 +55,7 @@ def test_the_program_fails_on_a_loss(
     command = ["benchmarks.kernels", "--json", files["new"], "--compare", files["stored"]]
     monkeypatch.setattr(sys, "argv", command)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(program, "measure", lambda families, file: run(softmax=now))
+    monkeypatch.setattr(program, "measure", lambda *_: run(softmax=now))
     if message is None:
         program.main()
     else:
