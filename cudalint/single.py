@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cudalint import engine
+from cudalint.diagnostics import diagnostics
 from cudalint.read import decode, encode, language_of
 from cudalint.records import replace
 from cudalint.report import FileResult
@@ -41,7 +42,7 @@ def check_file(
     analysis = engine.analyse(source, rules, settings, package, known)
     if mode == "add-noqa":
         return _annotated(target, source, analysis)
-    found = engine.diagnostics(analysis, settings, edits=edits == "shown")
+    found = diagnostics(analysis, settings, edits=edits == "shown")
     text = source.text if found and edits == "shown" else None
     return _result(source, text, diagnostics=found, errors=tuple(analysis.errors))
 
@@ -75,7 +76,7 @@ def _mended(
     fixed = fix(source, rules, settings, package)
     reports = (*fixed.analysis.reports, *fixed.withdrawn)
     analysis = replace(fixed.analysis, reports=reports)
-    found = engine.diagnostics(analysis, settings, edits=edits == "shown")
+    found = diagnostics(analysis, settings, edits=edits == "shown")
     errors = [*fixed.errors, *analysis.errors]
     new_text = fixed.source.text if fixed.applied else None
     if new_text is not None and mode == "fix" and target.content is None:

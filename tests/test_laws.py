@@ -42,7 +42,7 @@ LAYERS = (
     {"checks", "fixes"},
     {"suppress", "rewrite"},
     {"engine"},
-    {"fixing", "annotate"},
+    {"diagnostics", "fixing", "annotate"},
     {"cache", "single", "workers", "run"},
     {"pages", "render", "commands"},
     {"cli", "__main__"},

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from cudalint.facts.arguments import Arguments, arguments_of, visible_dict
 from cudalint.facts.bindings import Binding, bindings_of
 from cudalint.model import Need
-from cudalint.records import NamedTuple, field, record
+from cudalint.records import field, record
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -60,22 +61,6 @@ class Scope:
     kind: str
     parent: Scope | None
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
-
-
-class Arguments(NamedTuple):
-    """The arguments of a call. `open` is true where `*args` or an unseen `**kwargs` may add more."""
-
-    positional: list[Node]
-    keywords: dict[str, Node]
-    open: bool
-
-    def get(self, keyword: str, position: int | None = None) -> Node | None:
-        """The value given by keyword, or at a position counted from 0."""
-        if (value := self.keywords.get(keyword)) is not None:
-            return value
-        if position is not None and position < len(self.positional):
-            return self.positional[position]
-        return None
 
 
 class Names:
@@ -276,66 +261,11 @@ class Names:
 
     def arguments(self, call: Node) -> Arguments:
         """The arguments of a call; a `**kwargs` dict that is visible in the file is read."""
-        positional: list[Node] = []
-        keywords: dict[str, Node] = {}
-        unseen = False
-        given = call.child_by_field_name("arguments")
-        for node in given.named_children if given is not None else ():
-            if node.type == "keyword_argument":
-                name = node.child_by_field_name("name")
-                value = node.child_by_field_name("value")
-                if name is not None and value is not None:
-                    keywords[self.facts.code(name)] = value
-            elif node.type == "dictionary_splat":
-                entries = self.visible_dict(node.named_children[0])
-                keywords.update(entries or {})
-                unseen = unseen or entries is None
-            elif node.type == "list_splat":
-                unseen = True
-            elif node.type != "comment":
-                positional.append(node)
-        return Arguments(positional, keywords, unseen)
+        return arguments_of(self, call)
 
     def visible_dict(self, node: Node) -> dict[str, Node] | None:
-        """The string keys of a dict display, of `dict(…)`, or of a name bound once to one.
-
-        None where a key is not a plain string, and for a name that is subscripted or has a method
-        called on it anywhere: the dict may be changed there.
-        """
-        if node.type == "identifier":
-            found = self.lookup(node)
-            if found is None or len(found[1]) != 1 or found[1][0].value is None:
-                return None
-            if self._written(node, found[0]):
-                return None
-            node = found[1][0].value
-        if node.type == "call" and self.callee(node) == "builtins.dict":
-            given = self.arguments(node)
-            return None if given.open or given.positional else given.keywords
-        if node.type != "dictionary":
-            return None
-        entries: dict[str, Node] = {}
-        for pair in node.named_children:
-            if pair.type == "comment":
-                continue
-            key = pair.child_by_field_name("key") if pair.type == "pair" else None
-            value = pair.child_by_field_name("value") if key is not None else None
-            if key is None or value is None or key.type != "string":
-                return None
-            entries[self.facts.code(key).strip("\"'")] = value
-        return entries
-
-    def _written(self, name: Node, scope: Scope) -> bool:
-        """Whether a dict's name is subscripted as a target or has a method called on it."""
-        for use in self.facts.identifiers(self.facts.code(name)):
-            parent = use.parent
-            if parent is None or use.id == name.id:
-                continue
-            if parent.type in ("subscript", "attribute") and parent.children[0] == use:
-                found = self.lookup(use)
-                if found is not None and found[0] is scope:
-                    return True
-        return False
+        """The string keys of a dict that is written in sight, see `arguments.visible_dict`."""
+        return visible_dict(self, node)
 
     # -- imports ------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cudalint import engine
+from cudalint.diagnostics import diagnostics
 from cudalint.fixing import fix
 from cudalint.model import PackageFacts, Source
 from cudalint.settings import Settings
@@ -22,7 +23,7 @@ def rows(text: str) -> list[tuple[int, str]]:
     source = Source("a.py", text.encode())
     analysis = engine.analyse(source, SETTINGS.rules, SETTINGS, PackageFacts())
     assert not analysis.errors
-    made = engine.diagnostics(analysis, SETTINGS, edits=True)
+    made = diagnostics(analysis, SETTINGS, edits=True)
     assert all(d.fix is None and "not rewritten" in d.message for d in made)
     return [(d.start.row, d.code) for d in made]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cudalint import engine
+from cudalint.diagnostics import diagnostics
 from cudalint.fixing import fix
 from cudalint.model import Source
 from tests.engine.toy import PACKAGE, SETTINGS, install, replacing, source
@@ -20,7 +21,7 @@ def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
 def codes(text: str) -> list[tuple[int, str]]:
     at = source(HEAD + text)
     analysis = engine.analyse(at, SETTINGS.rules, SETTINGS, PACKAGE)
-    return [(d.start.row - 1, d.code) for d in engine.diagnostics(analysis, SETTINGS, edits=False)]
+    return [(d.start.row - 1, d.code) for d in diagnostics(analysis, SETTINGS, edits=False)]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_unknown_codes_name_the_one_near() -> None:
         SETTINGS,
         PACKAGE,
     )
-    made = engine.diagnostics(analysis, SETTINGS, edits=True)
+    made = diagnostics(analysis, SETTINGS, edits=True)
     assert [d.code for d in made] == ["CUE003"] * 3
     assert "did you mean `CUS001`" in made[0].message
     assert made[0].fix is not None and made[1].fix is None and made[2].fix is None

@@ -6,6 +6,7 @@ import pytest
 
 from cudalint import engine
 from cudalint.config import Configuration
+from cudalint.diagnostics import diagnostics
 from cudalint.fixes.fusion import _kernels
 from cudalint.model import PackageFacts, Source
 
@@ -27,7 +28,7 @@ def finding(**flags: object) -> engine.Diagnostic:
     settings = Configuration(isolated=True, flags={"select": ["CUF001"], **flags}).of(".")
     source = Source("capped.py", CAPPED, "python")
     analysis = engine.analyse(source, settings.rules, settings, PackageFacts())
-    (diagnostic,) = engine.diagnostics(analysis, settings, edits=False)
+    (diagnostic,) = diagnostics(analysis, settings, edits=False)
     return diagnostic
 
 

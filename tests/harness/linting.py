@@ -6,6 +6,7 @@ import os
 
 from cudalint import engine
 from cudalint.config import Configuration
+from cudalint.diagnostics import diagnostics
 from cudalint.fixing import Fixed
 from cudalint.fixing import fix as fix_source
 from cudalint.model import Language, PackageFacts, Source
@@ -29,7 +30,7 @@ def found(
     settings = settings_for(codes, config)
     analysis = engine.analyse(_source(text, language), settings.rules, settings, PackageFacts())
     assert not analysis.errors, analysis.errors
-    made = engine.diagnostics(analysis, settings, edits=True)
+    made = diagnostics(analysis, settings, edits=True)
     assert not analysis.errors, analysis.errors
     return sorted((diagnostic.start.row, diagnostic.code) for diagnostic in made)
 

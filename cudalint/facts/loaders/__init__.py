@@ -18,7 +18,7 @@ from cudalint.rare import Rare
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-    from cudalint.facts.names import Arguments
+    from cudalint.facts.arguments import Arguments
     from cudalint.facts.python import PythonFacts
 
 

@@ -15,7 +15,7 @@ from cudalint.facts.tensors.values import (
 )
 
 if TYPE_CHECKING:
-    from cudalint.facts.names import Arguments
+    from cudalint.facts.arguments import Arguments
     from cudalint.facts.python import PythonFacts
 
 _NUMBERS = ("float", "int", "bool", "len", "round", "ord", "hash", "id", "isinstance", "hasattr")

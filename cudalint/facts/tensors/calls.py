@@ -27,7 +27,7 @@ from cudalint.lazy import lazy_compile
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-    from cudalint.facts.names import Arguments
+    from cudalint.facts.arguments import Arguments
     from cudalint.facts.python import PythonFacts
 
 _ENVIRONMENT = lazy_compile(r"(?:^|[._])(?:env|envs|environment|gym|tokenizer|logger|writer)\w*$")

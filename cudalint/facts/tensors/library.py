@@ -23,7 +23,7 @@ from cudalint.facts.tensors.values import (
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-    from cudalint.facts.names import Arguments
+    from cudalint.facts.arguments import Arguments
     from cudalint.facts.python import PythonFacts
 
 _CREATED = ("zeros", "ones", "empty", "full", "rand", "randn")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tree_sitter import Node
 
-    from cudalint.facts.names import Arguments
+    from cudalint.facts.arguments import Arguments
     from cudalint.facts.python import PythonFacts
 
 
