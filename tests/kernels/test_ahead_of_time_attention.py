@@ -111,8 +111,8 @@ def test_tiles_lie_within_128_queries() -> None:
 def test_what_people_use_spills_nothing(kernel: str, width: int, features: str) -> None:
     result = compiled(kernel, features, width)
     if (kernel, width, features) == ("forward", 256, "window"):
-        # 16 bytes at the edges; the tile that spills nothing takes 1.2 times as long
-        assert result.stack <= 16 and result.shared <= SHARED_LIMIT[90]
+        # 32 bytes at the edges; the tile that spills nothing took 1.2 times as long as this with 16
+        assert result.stack <= 32 and result.shared <= SHARED_LIMIT[90]
     else:
         assert_fits(result, 90)
 
