@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # CPython refuses more than 200 nested brackets, clang more than 256.
 _BRACKETS = bytes.maketrans(b"[{", b"((")
 _TOO_DEEP = b"(" * 201
-# From so many bytes on a tree costs more than a look at the definitions in question.
+# From so many bytes on definitions are asked before the whole tree is made. Over torch, in turns: 10.9
+# and 11.4 CPU seconds; with 60,000 11.6 and 10.7.
 LONG = 20_000
 
 

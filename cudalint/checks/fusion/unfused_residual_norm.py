@@ -4,11 +4,13 @@
 
 Reports `h = x + f(x)` and a norm of `h` in one function, where `h` is used again: `nn.LayerNorm`,
 `nn.RMSNorm`, `F.layer_norm`, `F.rms_norm`, this package's norms, norms that are classes of the
-file, as language models bring their own, and those that a constructor takes by default. That a sum is a residual connection is told by one operand
-being computed from the other, or by a name such as `residual` or `shortcut`.
+file, as language models bring their own, and those that a constructor takes by default. That a sum
+is a residual connection is told by one operand being computed from the other, or by a name such as
+`residual` or `shortcut`.
 
-Left alone: a sum that only the norm needs (post-norm), a norm under a condition, position embeddings and biases, norms by
-hand until they are calls, and norms with a scale and a shift, which are another rule's.
+Left alone: a sum that only the norm needs (post-norm), a norm under a condition, position embeddings
+and biases, norms by hand until they are calls, and norms with a scale and a shift, which are another
+rule's.
 
 ## Why is this bad
 

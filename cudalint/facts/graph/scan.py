@@ -17,7 +17,6 @@ _BINDING = {
     "named_expression": "name",
     "as_pattern": "alias",
 }
-_TARGETS = {"pattern_list", "tuple_pattern", "list_pattern", "as_pattern_target", "tuple", "list"}
 
 
 def assigned_names(facts: PythonFacts, holder: Node) -> set[str]:

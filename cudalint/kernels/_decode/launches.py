@@ -63,8 +63,8 @@ def tile(
 
     Pages' numbers are fetched a block ahead of their keys, which leaves one block on its way: there,
     more programs hide the wait, as they do where each has a whole row that is `short`: of half precision
-    and a width of 128, two warps are enough for one then. Rows that no vector fits are loaded number by number, whose addresses
-    take registers.
+    and a width of 128, two warps are enough for one then. Rows that no vector fits are loaded number by
+    number, whose addresses take registers.
     """
     row = (padded(width) + padded(value_width)) * element_bytes
     rows = next_power_of_two(queries)

@@ -17,8 +17,8 @@ LONGEST_ALONE = 32768
 # Columns of a row that one program takes, and programs a row at most.
 SHARE, MOST_MEMBERS = 16384, 8
 
-# How often a program looks whether the others are there, about a microsecond each time: far longer
-# than they take, unless something else has the GPU.
+# How often a program looks whether the others are there before it does without them. Each look goes to
+# the L2 cache and back, so all of them are milliseconds, not measured; a row takes microseconds.
 POLLS = 10_000
 
 
