@@ -29,6 +29,7 @@ LAYERS = (
         "model",
         "lazy",
         "records",
+        "cst",
         "rare",
         "prose",
         "occurrences",
@@ -100,9 +101,16 @@ def test_imports_go_one_way(path: Path) -> None:
 
 def test_classes_of_fields_are_records() -> None:
     for path in _modules():
-        if path.name != "records.py":
+        if path.name not in ("records.py", "cst.py"):
             names = [name for name, _ in _imports(path) if name.startswith("dataclasses")]
             assert not names, f"{path}: use cudalint.records, which costs no time at start-up"
+
+
+def test_libcst_is_loaded_in_one_place() -> None:
+    for path in _modules():
+        if path.name != "cst.py":
+            names = [name for name, _ in _imports(path) if name.split(".")[0] == "libcst"]
+            assert not names, f"{path}: `from cudalint.cst import libcst` takes less time"
 
 
 def test_kernels_know_nothing_of_the_linter() -> None:

@@ -82,12 +82,14 @@ def _column(facts: PythonFacts, node: Node) -> int:
 
 def _deleted(text: str, indent: str, places: set[tuple[int, int]]) -> str:
     """The run without the statements that start at these places; their comments stay."""
-    import libcst as cst
-    from libcst.metadata import MetadataWrapper, PositionProvider
+    from cudalint.cst import libcst as cst
+    from cudalint.cst import metadata
 
     newline = "\r\n" if "\r\n" in text else "\n"
-    wrapper = MetadataWrapper(cst.parse_module(_HEAD.replace("\n", newline) + text + indent + _END))
-    positions = wrapper.resolve(PositionProvider)
+    wrapper = metadata.MetadataWrapper(
+        cst.parse_module(_HEAD.replace("\n", newline) + text + indent + _END)
+    )
+    positions = wrapper.resolve(metadata.PositionProvider)
 
     class Delete(cst.CSTTransformer):
         def leave_IndentedBlock(
@@ -105,7 +107,7 @@ def _deleted(text: str, indent: str, places: set[tuple[int, int]]) -> str:
 
 def _kept(block: libcst.IndentedBlock, gone: Sequence[bool]) -> libcst.IndentedBlock:
     """A block without some statements; the comments of each go to what follows it."""
-    import libcst as cst
+    from cudalint.cst import libcst as cst
 
     body: list[cst.BaseStatement] = []
     held: list[cst.EmptyLine] = []
@@ -122,7 +124,7 @@ def _kept(block: libcst.IndentedBlock, gone: Sequence[bool]) -> libcst.IndentedB
 
 def _comments(statement: libcst.BaseStatement) -> list[libcst.EmptyLine]:
     """Every comment in a statement, as lines of their own, and the blank line before it."""
-    import libcst as cst
+    from cudalint.cst import libcst as cst
 
     found: list[cst.EmptyLine] = []
 

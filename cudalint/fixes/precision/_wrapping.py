@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def wrapped(statements: tuple[Node, ...], header: str, facts: PythonFacts) -> Edit:
     """The edit that puts neighbouring statements of one block under `with HEADER:`."""
-    import libcst as cst
+    from cudalint.cst import libcst as cst
 
     start = facts.text.rfind(b"\n", 0, statements[0].start_byte) + 1
     end = facts.text.find(b"\n", statements[-1].end_byte) + 1 or len(facts.text)
@@ -45,7 +45,7 @@ def _under(
     facts: PythonFacts,
 ) -> cst.With:
     """A `with` statement around statements; what stands above the first one stays above it."""
-    import libcst as cst
+    from cudalint.cst import libcst as cst
 
     body = [
         one.with_changes(leading_lines=[_bare(line) for line in one.leading_lines])
