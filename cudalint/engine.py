@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from cudalint import sieve
+from cudalint.look import Look, for_strings, suppresses
 from cudalint.model import Edit, Finding, PackageFacts, Patch, Plan, Refusal, Source, Span
 from cudalint.records import field, record
 from cudalint.registry import Rule, by_code
-from cudalint.suppress import Problem, Suppression, names_us, problems, suppressions, without
+from cudalint.suppress import Problem, Suppression, problems, suppressions, without
 
 if TYPE_CHECKING:
     from cudalint.facts import Facts
-    from cudalint.model import Language
     from cudalint.settings import Settings
 
 
@@ -64,18 +63,19 @@ def analyse(
 ) -> Analysis:
     """Check a source with the rules given; nothing is parsed where none can fire.
 
-    `surviving` is what the sieve left of them, where it was asked already (see `concerns`).
+    `surviving` is what the sieve left of them, where it was asked already (see `Look`).
     """
-    given = tuple(rules)
-    selected = [rule for rule in given if source.language in rule.languages]
+    given, text, language = tuple(rules), source.text, source.language
+    selected = tuple(rule for rule in given if language in rule.languages)
     if surviving is None:
-        surviving = _surviving(source.text, source.language, selected, settings)
-    asked = _suppresses(source.text, source.language, selected, settings) or (
-        source.language == "python" and bool(_for_strings(source.text, given))
+        surviving = Look(text, language, given, settings).surviving
+    holds = text.__contains__
+    asked = suppresses(text, language, selected, settings, holds) or (
+        language == "python" and bool(for_strings(text, given, holds))
     )
     if not surviving and not asked:
         return Analysis(source, None, ())
-    if _TOO_DEEP in source.text.translate(_BRACKETS):
+    if _TOO_DEEP in text.translate(_BRACKETS):
         return Analysis(source, None, (), ["not checked: brackets nested more than 200 deep"])
     if not asked and _is_silent(source, surviving, settings, package):
         return Analysis(source, None, ())
@@ -94,36 +94,11 @@ def analyse(
     return Analysis(source, facts, tuple(reports), errors)
 
 
-def concerns(
-    text: bytes, language: Language, rules: Iterable[Rule], settings: Settings
-) -> tuple[Rule, ...] | None:
-    """The rules that may fire on a text; None: it need not be parsed.
-
-    It must be, though none may fire, where a suppression names one of ours or a string holds CUDA.
-    """
-    given = tuple(rules)
-    selected = [rule for rule in given if language in rule.languages]
-    surviving = _surviving(text, language, selected, settings)
-    if (
-        surviving
-        or _suppresses(text, language, selected, settings)
-        or (language == "python" and _for_strings(text, given))
-    ):
-        return surviving
-    return None
-
-
-def _for_strings(text: bytes, rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The CUDA rules that may fire on sources in the strings of a Python file."""
-    if b"__global__" not in text:
-        return ()
-    chosen = [r for r in rules if "cuda" in r.languages and r.family == "cuda"]
-    return sieve.survivors(text, chosen, language="cuda")
-
-
-def _in_strings(facts: Facts, rules: Iterable[Rule], errors: list[str]) -> list[Reported]:
+def _in_strings(facts: Facts, rules: tuple[Rule, ...], errors: list[str]) -> list[Reported]:
     """Findings in the CUDA sources that a Python file holds in strings; they are not rewritten."""
-    surviving = () if facts.source.language != "python" else _for_strings(facts.text, rules)
+    if facts.source.language != "python":
+        return []
+    surviving = for_strings(facts.text, rules, facts.text.__contains__)
     if not surviving:
         return []
     from cudalint.facts.embedded import embedded
@@ -139,19 +114,6 @@ def _in_strings(facts: Facts, rules: Iterable[Rule], errors: list[str]) -> list[
         reports = _unsuppressed(inner, reports, [], whole=False)
     refusal = Refusal("the source stands in a Python string")
     return [r if r.rule.fix is None else Reported(r.rule, r.finding, refusal) for r in reports]
-
-
-def _surviving(
-    text: bytes, language: Language, selected: list[Rule], settings: Settings
-) -> tuple[Rule, ...]:
-    rules = [rule for rule in selected if not rule.by_engine]
-    return sieve.survivors(text, rules, settings.hot_functions, language)
-
-
-def _suppresses(text: bytes, language: Language, selected: list[Rule], settings: Settings) -> bool:
-    if settings.ignore_noqa or not any(rule.by_engine for rule in selected):
-        return False
-    return names_us(text, language)
 
 
 def facts_of(source: Source, settings: Settings, package: PackageFacts) -> Facts:
@@ -210,7 +172,7 @@ def crash(rule: Rule, step: str, error: Exception) -> str:
 
 
 def _unsuppressed(
-    facts: Facts, reports: list[Reported], selected: list[Rule], whole: bool
+    facts: Facts, reports: list[Reported], selected: Iterable[Rule], whole: bool
 ) -> list[Reported]:
     """The reports that no comment hides, and those about comments that are of no use."""
     found = suppressions(facts)

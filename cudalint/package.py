@@ -6,11 +6,15 @@ import os
 import time
 from collections.abc import Iterable
 from functools import cache
+from typing import TYPE_CHECKING
 
 from cudalint.lazy import lazy_compile
 from cudalint.model import PackageFacts
-from cudalint.read import PYTHON
+from cudalint.read import PYTHON, contents
 from cudalint.records import NamedTuple
+
+if TYPE_CHECKING:
+    from cudalint.occurrences import Holds
 
 SECONDS = 0.02  # to read a package that the run did not walk; what is then lacking is unknown
 _NAMES_CUDA = (b".cuda(", b'"cuda"', b"'cuda'", b'"cuda:', b"'cuda:")
@@ -25,12 +29,13 @@ class Bits(NamedTuple):
     pins_loaders: bool = False
 
 
-def bits_of(data: bytes) -> Bits:
+def bits_of(data: bytes, holds: Holds | None = None) -> Bits:
     """The bits of one file's bytes."""
-    words: tuple[bytes, ...] = _NAMES_CUDA if b"cuda" in data else ()
-    if b"ccelerator" in data:
+    holds = holds or data.__contains__
+    words: tuple[bytes, ...] = _NAMES_CUDA if holds(b"cuda") else ()
+    if holds(b"ccelerator"):
         words += _NAMES_ACCELERATOR
-    pins = b"pin_memory" in data and _PINS.search(data) is not None
+    pins = holds(b"pin_memory") and _PINS.search(data) is not None
     return Bits(any(word in data for word in words), pins)
 
 
@@ -63,8 +68,7 @@ def gather(root: str) -> PackageFacts:
         if time.monotonic() > deadline:
             return merge(root, found, complete=False)
         try:
-            with open(path, "rb") as file:
-                found.append(bits_of(file.read()))
+            found.append(bits_of(contents(path)[0]))
         except OSError:
             continue
     return merge(root, found)

@@ -20,10 +20,9 @@ class Prose:
     called code, never the other way round.
     """
 
-    def __init__(self, text: bytes, quotes: Iterable[int]) -> None:
-        """`quotes`: where the quotes of `QUOTES` stand, in order."""
+    def __init__(self, text: bytes) -> None:
         self.text = text
-        self._strings = _paired(text, quotes)
+        self._strings = _paired(text)
         self._starts = [start for start, _ in self._strings]
 
     def without(self, places: Iterable[int]) -> Iterator[int]:
@@ -37,23 +36,48 @@ class Prose:
                 yield at
 
 
-def _paired(text: bytes, quotes: Iterable[int]) -> list[tuple[int, int]]:
-    """The strings in triple quotes, formatted ones left out; none, where any of the quotes is doubtful."""
+def _paired(text: bytes) -> list[tuple[int, int]]:
+    """The strings in triple quotes, formatted ones left out; none, where any quotes are doubtful."""
     found: list[tuple[int, int]] = []
-    start, end, is_code = -1, 0, False
-    for at in quotes:
-        if at < end:
+    ahead = {quotes: -1 for quotes in QUOTES}  # where each stands next, the end where nowhere
+    at = 0
+    while True:
+        for quotes, place in ahead.items():
+            if place < at:
+                ahead[quotes] = _find(text, quotes, at)
+        start = min(ahead.values())
+        if start == len(text):
+            return found
+        row = text[text.rfind(b"\n", 0, start) + 1 : start].lstrip()
+        if row.startswith(b"#"):
+            at = start + 1
             continue
-        if start >= 0:
-            if text[at : at + 3] == text[start : start + 3] and text[at - 1 : at] != b"\\":
-                found += [] if is_code else [(start, at)]
-                start, end = -1, at + 3
-            continue
-        row = text[text.rfind(b"\n", 0, at) + 1 : at]
-        if row.lstrip().startswith(b"#"):
-            continue
-        opening = _OPENING.search(row[-4:])
-        if opening is None or b"#" in row:
+        prefix = _prefix(row)
+        end = _closing(text, start)
+        if prefix is None or end == len(text):
             return []
-        start, end, is_code = at, at + 3, b"f" in opening.group().lower()
-    return found if start < 0 else []
+        if b"f" not in prefix:
+            found.append((start, end))
+        at = end + 3
+
+
+def _prefix(row: bytes) -> bytes | None:
+    """What stands before the quotes of a string, where a row before them lets one begin."""
+    if not row:
+        return b""
+    opening = _OPENING.search(row[-4:])
+    return None if opening is None or b"#" in row else opening.group().lower()
+
+
+def _closing(text: bytes, start: int) -> int:
+    """Where the quotes that end a string begin; the end of the text where nothing does."""
+    quotes = text[start : start + 3]
+    at = _find(text, quotes, start + 3)
+    while text[at - 1 : at] == b"\\" and at < len(text):
+        at = _find(text, quotes, at + 1)
+    return at
+
+
+def _find(text: bytes, word: bytes, start: int) -> int:
+    at = text.find(word, start)
+    return len(text) if at < 0 else at

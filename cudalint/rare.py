@@ -75,11 +75,12 @@ class Leading(Rare):
     def __init__(self, pattern: bytes) -> None:
         super().__init__((), rb"\n(?:%b)" % pattern)
 
-    def starts(self, text: bytes, places: Iterable[int] = ()) -> Iterator[int]:
-        """Where the matches begin in all rows, in order."""
-        if self._compiled.match(b"\n" + text[: text.find(b"\n") + 1]):
+    def rows(self, text: bytes, start: int, end: int) -> Iterator[int]:
+        """Where the matches begin in a range of rows, in order."""
+        if start == 0 and self._compiled.match(b"\n" + text[: text.find(b"\n") + 1]):
             yield 0
-        yield from (match.start() + 1 for match in self._compiled.finditer(text))
+        found = self._compiled.finditer(text, max(start - 1, 0), end)
+        yield from (match.start() + 1 for match in found)
 
 
 def _rows(text: bytes, places: Iterable[int]) -> Iterator[tuple[int, int]]:

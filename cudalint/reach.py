@@ -172,6 +172,8 @@ class Reach:
 
     @cached_property
     def _reached(self) -> set[int]:
+        if not self._may_run:
+            return set()
         reached = {number for number in self._marked if self._repeats(number)}
         reached |= {n for place in self._places(HANDED_ON) for n in self._holders(place)}
         reached |= set(self._called_every_step())
@@ -181,6 +183,17 @@ class Reach:
             reached |= new
             todo += new
         return reached
+
+    @property
+    def _may_run(self) -> bool:
+        """Whether there is anything at all that code could run every step by."""
+        found = self.found
+        return (
+            found.may_hold(MARKERS)
+            or found.may_hold(HANDED_ON)
+            or all(map(found.may_hold, DECODES))
+            or headers(self.hot_functions).search(self.text) is not None
+        )
 
     def _repeats(self, number: int) -> bool:
         """Whether a function holds a loop, or is a whole step of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from typing import TYPE_CHECKING
 
 from cudalint.lazy import lazy_compile
@@ -25,6 +26,25 @@ _MARKS = (
 PYTHON = (".py", ".pyi")
 CUDA = (".cu", ".cuh", ".cu.h")
 MAYBE_CUDA = (".cpp", ".cc", ".cxx", ".c++", ".h", ".hh", ".hpp", ".hxx")
+
+
+def contents(path: str) -> tuple[bytes, os.stat_result]:
+    """The bytes of a file, and its status.
+
+    Read by system calls alone: of a tree of small files `open` takes twice the time.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        status = os.fstat(descriptor)
+        data = os.read(descriptor, status.st_size + 1)
+        if len(data) != status.st_size:  # a pipe, or a file that changes
+            parts = [data]
+            while parts[-1]:
+                parts.append(os.read(descriptor, 1 << 16))
+            data = b"".join(parts)
+    finally:
+        os.close(descriptor)
+    return data, status
 
 
 def language_of(

@@ -136,12 +136,12 @@ MARKERS: tuple[bytes | Rare, ...] = (
         rb"|\bset_grad_enabled\((?:mode=)?False",
     ),
     Rare((b"oader",), rb"\b(?:in|next)\b[^\n]*oader"),
-    Rare((b"dl",), rb"[ _]dl[:)]|\(dl\)|dls:"),
+    *(b" dl:", b" dl)", b"_dl:", b"_dl)", b"(dl)", b"dls:"),
 )
 # A loader that is handed to a function, which may call it otherwise.
 HANDED_ON = (Rare((b"oader",), rb"oader\w*[ \t]*[,)]"),)
 # A decoding loop chooses a token and appends it: a function that holds both.
-DECODES = (
+DECODES: Words = (
     (
         Rare(
             (b"argmax(", b"multinomial(", b"topk(", b"sample(", b"max("),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cudalint import package
 from cudalint.package import Bits
-from cudalint.read import decode, language_of
+from cudalint.read import contents, decode, language_of
 from cudalint.records import NamedTuple
 from cudalint.report import FileResult, Report
 from cudalint.workers import Workers
@@ -143,15 +143,13 @@ def _recalled(target: Target, cache: Cache) -> Sifted | None:
 
 def _sift(target: Target, settings: Settings, digest: bool) -> Sifted:
     """Read a file: its bits, and whether any rule could fire or any suppression names us."""
-    from cudalint.engine import concerns  # a warm run looks at no file
+    from cudalint.look import Look  # a warm run looks at no file
 
     size = mtime_ns = 0
     try:
         if target.content is None:
-            with open(target.path, "rb") as file:
-                status = os.fstat(file.fileno())
-                size, mtime_ns = status.st_size, status.st_mtime_ns
-                data = file.read()
+            data, status = contents(target.path)
+            size, mtime_ns = status.st_size, status.st_mtime_ns
         else:
             data = target.content
             size = len(data)
@@ -163,13 +161,15 @@ def _sift(target: Target, settings: Settings, digest: bool) -> Sifted:
         language = "cuda" if b"__global__" in data else "python"
     if language is None:
         return Sifted(size, mtime_ns, key)
-    bits = package.bits_of(data) if language == "python" else Bits()
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # UTF-16 and 32 hide every word from the sieve
-        data = decode(target.path, data, language).text
-    rules = concerns(data, language, settings.rules_for(target.path), settings)
-    if rules is None:
+    hidden = data[:2] in (b"\xff\xfe", b"\xfe\xff")  # UTF-16 and 32 hide every word from the sieve
+    text = decode(target.path, data, language).text if hidden else data
+    look = Look(text, language, settings.rules_for(target.path), settings)
+    bits = Bits()
+    if language == "python":
+        bits = package.bits_of(data, data.__contains__ if hidden else look.holds)
+    if not look.must_be_parsed:
         return Sifted(size, mtime_ns, key, bits)
-    return Sifted(size, mtime_ns, key, bits, True, tuple(rule.code for rule in rules))
+    return Sifted(size, mtime_ns, key, bits, True, tuple(rule.code for rule in look.surviving))
 
 
 def _digest_of(data: bytes) -> str:
@@ -234,8 +234,7 @@ def _known(
 
 def _with_source(target: Target, known: tuple[Diagnostic, ...], settings: Settings) -> FileResult:
     """A cached result with the text that its spans refer to."""
-    with open(target.path, "rb") as file:
-        data = file.read()
+    data, _ = contents(target.path)
     source = decode(
         target.path, data, language_of(target.path, data, settings.extension) or "python"
     )

@@ -8,14 +8,15 @@ for rules about hot code whether hot code reaches it.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
-from functools import cache, cached_property
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cudalint.definitions import Part, definitions, outside
-from cudalint.occurrences import Occurrences, Vocabulary, Word
-from cudalint.rare import Leading
+from cudalint.occurrences import Occurrences, Vocabulary, Word, is_costly
+from cudalint.rare import Rare
 from cudalint.reach import Reach
+from cudalint.records import NamedTuple
 from cudalint.registry import HOT
 
 if TYPE_CHECKING:
@@ -23,6 +24,59 @@ if TYPE_CHECKING:
     from cudalint.registry import Rule
 
 Group = tuple[Word, ...]
+# Words that are asked of every text, whatever the rules: they say what its package does, whether it
+# holds CUDA in a string, and whether a comment may name a rule.
+ALWAYS = (
+    *(b"cuda", b"ccelerator", b"pin_memory", b"__global__"),
+    *(b"cudalint:", b"noqa", b"NOQA", b"NoQA", b"NOLINT"),
+)
+
+
+class _Asked(NamedTuple):
+    """What a rule asks of a text, what costs least first.
+
+    `numbers`: of each set the text must hold one word, by their numbers.
+    """
+
+    rule: Rule
+    numbers: tuple[frozenset[int], ...]
+    words: tuple[Group, ...]
+    within: tuple[Group, ...]
+
+
+class Sieve:
+    """Some rules, ready to be asked of many texts."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules = tuple(rules)
+        groups = [group for rule in self.rules for group in (*rule.words, *rule.within)]
+        if any(rule.hot for rule in self.rules):
+            groups += HOT
+        self._vocabulary = Vocabulary((*ALWAYS, *(word for group in groups for word in group)))
+
+    def search(self, text: bytes, language: Language) -> Occurrences:
+        """Where the words of all rules stand in a text."""
+        return Occurrences(text, self._vocabulary, language)
+
+    def survivors(self, found: Occurrences, hot_functions: Iterable[str] = ()) -> tuple[Rule, ...]:
+        """The rules whose trigger words occur in a text that was searched.
+
+        `hot_functions` run every step. In Python words in comments and in strings in triple quotes
+        do not count.
+        """
+        misses = found.present.isdisjoint
+        may = [asked for asked in self._asked if not any(map(misses, asked.numbers))]
+        return _Text(found, hot_functions).of(may) if may else ()
+
+    @cached_property
+    def _asked(self) -> list[_Asked]:
+        made = []
+        for rule in self.rules:
+            sets = map(self._vocabulary.numbers_of, (*rule.words, *rule.within))
+            numbers = tuple(each for each in sets if each is not None)
+            words, within = map(_cheapest_first, (rule.words, rule.within))
+            made.append(_Asked(rule, numbers, words, within))
+        return made
 
 
 def survivors(
@@ -31,66 +85,59 @@ def survivors(
     hot_functions: Iterable[str] = (),
     language: Language = "python",
 ) -> tuple[Rule, ...]:
-    """The rules whose trigger words occur in `text`.
-
-    `hot_functions` run every step. In Python words in comments and in strings in triple quotes do
-    not count.
-    """
-    given = tuple(rules)
-    found = Occurrences(text, _vocabulary(given), language)
-    may = tuple(
-        rule
-        for rule, needed in zip(given, _needed(given), strict=True)
-        if not any(map(found.present.isdisjoint, needed))
-    )
-    return _Sieve(text, found, hot_functions).of(may) if may else ()
+    """The rules whose trigger words occur in one text."""
+    sieve = Sieve(rules)
+    return sieve.survivors(sieve.search(text, language), hot_functions)
 
 
-@cache
-def _vocabulary(rules: tuple[Rule, ...]) -> Vocabulary:
-    groups = [group for rule in rules for group in (*rule.words, *rule.within)]
-    return Vocabulary(word for group in (*groups, *HOT) for word in group)
+def _cheapest_first(groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    """Groups, and the words of each, in the order in which they are best asked."""
+    ordered = [tuple(sorted(group, key=_cost)) for group in groups]
+    return tuple(sorted(ordered, key=lambda group: max(map(_cost, group))))
 
 
-@cache
-def _needed(rules: tuple[Rule, ...]) -> list[list[frozenset[int]]]:
-    """For each rule the words, by number, one of each set of which a text must hold."""
-    vocabulary = _vocabulary(rules)
-    made = []
-    for rule in rules:
-        sets = map(vocabulary.numbers_of, (*rule.words, *rule.within))
-        made.append([numbers for numbers in sets if numbers is not None])
-    return made
+def _cost(word: Word) -> int:
+    return 2 * is_costly(word) + isinstance(word, Rare)
 
 
-def _looks_at_rows(group: Group) -> bool:
-    """Whether a group holds a pattern without words, which takes longer: it is asked last."""
-    return any(isinstance(word, Leading) for word in group)
-
-
-class _Sieve:
+class _Text:
     """One text, and what is asked of it more than once."""
 
-    def __init__(self, text: bytes, found: Occurrences, hot_functions: Iterable[str]) -> None:
-        self.text, self.found, self.hot_functions = text, found, hot_functions
-        self._holding: dict[Word, set[int]] = {}
+    def __init__(self, found: Occurrences, hot_functions: Iterable[str]) -> None:
+        self.text, self.found, self.hot_functions = found.text, found, hot_functions
+        self._behind: dict[int, int] = {}
 
-    def of(self, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-        return tuple(r for r in rules if self._occur(r) and self._meet(r) and self._runs(r))
+    def of(self, asked: Iterable[_Asked]) -> tuple[Rule, ...]:
+        return tuple(each.rule for each in asked if self._passes(each))
 
-    def _occur(self, rule: Rule) -> bool:
-        groups = sorted((*rule.words, *rule.within), key=_looks_at_rows)
-        return all(any(map(self.found.has, group)) for group in groups)
+    def _passes(self, asked: _Asked) -> bool:
+        if asked.rule.hot and not self._reach.any:
+            return False
+        if not all(any(map(self.found.has, group)) for group in asked.words):
+            return False
+        return self._meet(asked.within) and self._runs(asked.rule)
 
-    def _meet(self, rule: Rule) -> bool:
+    def _meet(self, within: tuple[Group, ...]) -> bool:
         """Whether the words that must are in one definition, or in the code between definitions."""
-        if len(rule.within) < 2:
+        if len(within) < 2:
+            return all(any(map(self.found.has, group)) for group in within)
+        first, *others = within
+        last: dict[int, int] = {}  # where each part holds the first group for the last time
+        for at in sorted(at for word in first for at in self.found.of(word)):
+            last[bisect_right(self._starts, at) - 1] = at
+        if any(all(self._holds(group, self._parts[n]) for group in others) for n in last):
             return True
-        groups = sorted(rule.within, key=_looks_at_rows)
-        parts = self._parts_with(groups[0])
-        for group in groups[1:]:
-            parts = parts and parts & self._parts_with(group)
-        return bool(parts) or all(any(map(self._stands_between, group)) for group in groups)
+        if not any(at >= self._outside(number) for number, at in last.items()):
+            return False
+        return all(
+            any(self._in_range(group, *each) for each in self._between()) for group in others
+        )
+
+    def _holds(self, group: Group, part: Part) -> bool:
+        return self._in_range(group, part.start, part.end)
+
+    def _in_range(self, group: Group, start: int, end: int) -> bool:
+        return any(self.found.within(word, start, end) for word in group)
 
     def _runs(self, rule: Rule) -> bool:
         """Whether what a rule about hot code looks for may run every step."""
@@ -115,29 +162,12 @@ class _Sieve:
     def _starts(self) -> list[int]:
         return [part.start for part in self._parts]
 
-    @cached_property
-    def _between(self) -> list[tuple[int, int]]:
+    def _between(self) -> Iterator[tuple[int, int]]:
         """The code between definitions."""
-        return [(outside(self.text, part), part.end) for part in self._parts]
+        return ((self._outside(n), part.end) for n, part in enumerate(self._parts))
 
-    def _stands_between(self, word: Word) -> bool:
-        return any(self.found.within(word, *each) for each in self._between)
-
-    def _parts_with(self, group: Group) -> set[int]:
-        """The numbers of the parts that hold a word of a group, counted from 1."""
-        return set().union(*map(self._parts_holding, group))
-
-    def _parts_holding(self, word: Word) -> set[int]:
-        if (known := self._holding.get(word)) is None:
-            known = self._holding[word] = self._numbers(self.found.of(word))
+    def _outside(self, number: int) -> int:
+        """Where the code after a part's definition begins."""
+        if (known := self._behind.get(number)) is None:
+            known = self._behind[number] = outside(self.text, self._parts[number])
         return known
-
-    def _numbers(self, places: Iterable[int]) -> set[int]:
-        """The numbers of the parts that some places, in order, lie in."""
-        numbers, ends, last = set(), (*self._starts[1:], len(self.text)), -1
-        for at in places:
-            if at >= last:
-                number = bisect_right(self._starts, at)
-                numbers.add(number)
-                last = ends[number - 1]
-        return numbers

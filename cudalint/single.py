@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cudalint import engine
 from cudalint.diagnostics import diagnostics
-from cudalint.read import decode, encode, language_of
+from cudalint.read import contents, decode, encode, language_of
 from cudalint.records import replace
 from cudalint.report import FileResult
 
@@ -50,8 +50,7 @@ def check_file(
 def _read(target: Target, settings: Settings) -> Source:
     data = target.content
     if data is None:
-        with open(target.path, "rb") as file:
-            data = file.read()
+        data, _ = contents(target.path)
     language = language_of(target.path, data, settings.extension)
     if language is None:
         language = "cuda" if b"__global__" in data else "python"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from cudalint.facts import Facts
     from cudalint.model import Language
+    from cudalint.occurrences import Holds
     from cudalint.registry import Rule
 
 # One directive; a comment may hold several.
@@ -71,12 +72,12 @@ class Suppression:
         return bool(hits)
 
 
-def names_us(text: bytes, language: Language) -> bool:
+def names_us(text: bytes, language: Language, holds: Holds) -> bool:
     """Whether a directive may name one of our rules, so that the file must be parsed for it."""
-    if b"cudalint:" in text:
+    if holds(b"cudalint:"):
         return True
     words = (b"NOLINT",) if language == "cuda" else (b"noqa", b"NOQA", b"NoQA")
-    return any(_names_us_after(text, word) for word in words)
+    return any(_names_us_after(text, word) for word in words if holds(word))
 
 
 def _names_us_after(text: bytes, word: bytes) -> bool:

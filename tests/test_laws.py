@@ -41,7 +41,7 @@ LAYERS = (
     {"read", "reach", "sieve", "conditionals", "blank", "parse", "package", "ignore", "discover"},
     {"facts", "logical"},
     {"checks", "fixes"},
-    {"suppress", "rewrite"},
+    {"suppress", "look", "rewrite"},
     {"engine"},
     {"diagnostics", "fixing", "annotate"},
     {"cache", "single", "workers", "run"},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts import Facts
 from cudalint.facts.words import Word, Words, places
-from cudalint.prose import QUOTES, Prose
+from cudalint.prose import Prose
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -96,7 +96,7 @@ class PythonFacts(Facts):
 
     @cached_property
     def _prose(self) -> Prose:
-        return Prose(self.text, sorted(at for word in QUOTES for at in places(self.text, word)))
+        return Prose(self.text)
 
     @cached_property
     def _places(self) -> dict[Word, list[int]]:

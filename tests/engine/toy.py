@@ -33,6 +33,7 @@ def install(
     def planned(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
         return plan or Plan("safe", "toy fix", finding, facts)
 
+    monkeypatch.setattr(Reach, "any", True)
     monkeypatch.setattr(Reach, "runs", lambda self, place: True)
     monkeypatch.setattr(registry.Rule, "load_check", lambda self: SimpleNamespace(check=check))
     fixer = SimpleNamespace(plan=planned, write=write)
