@@ -79,7 +79,7 @@ class Cache:
     def package(self, root: str, stamp: int) -> PackageFacts | None:
         """The facts of a package folder whose modification time is `stamp`."""
         raw = self.packages.get(root)
-        if not isinstance(raw, list) or len(raw) != 5 or raw[0] != stamp:
+        if not isinstance(raw, list) or len(raw) != 6 or raw[0] != stamp:
             return None
         return PackageFacts(*map(bool, raw[1:]))
 

@@ -99,13 +99,15 @@ class PackageFacts:
 
     A package is the top-most folder in an unbroken chain of `__init__.py`, else the file's own
     folder. `complete` is false where the folder was not read in time: a bit that is not set is then
-    unknown.
+    unknown. `project_names_cuda`: so does the project around the package, asked where the package
+    names none.
     """
 
     names_cuda: bool = False
     pins_loaders: bool = False
     is_library: bool = False
     complete: bool = True
+    project_names_cuda: bool = False
 
 
 class Edit(NamedTuple):

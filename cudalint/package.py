@@ -17,8 +17,15 @@ if TYPE_CHECKING:
     from cudalint.occurrences import Holds
 
 SECONDS = 0.02  # to read a package that the run did not walk; what is then lacking is unknown
-_NAMES_CUDA = (b".cuda(", b'"cuda"', b"'cuda'", b'"cuda:', b"'cuda:")
+_NAMES_CUDA = (b".cuda(", b'"cuda"', b"'cuda'", b'"cuda:', b"'cuda:", b"torch.cuda.")
 _NAMES_ACCELERATOR = (b"torch.accelerator", b"Accelerator(")
+# What stands at the top of a project, and how far above a package that top is looked for.
+_MARKS = (
+    *(".git", "pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "environment.yml"),
+    *("README.md", "README.rst", "LICENSE"),
+)
+LEVELS = 3
+FILES = 60  # of a project, which are read at most: what the others name is unknown
 _PINS = lazy_compile(rb"""pin_memory["']?\s*[=:]\s*True""")
 
 
@@ -72,6 +79,38 @@ def gather(root: str) -> PackageFacts:
         except OSError:
             continue
     return merge(root, found)
+
+
+@cache
+def project_of(root: str) -> str:
+    """The nearest folder around a package, or itself, that holds what marks a project's top, or ""."""
+    folder = os.path.abspath(root)
+    for _ in range(LEVELS + 1):
+        if any(os.path.exists(os.path.join(folder, mark)) for mark in _MARKS):
+            return folder
+        folder = os.path.dirname(folder)
+    return ""
+
+
+@cache
+def project_names_cuda(project: str) -> bool:
+    """Whether one of the first files of a project names CUDA."""
+    left = FILES
+    for folder, folders, names in os.walk(project):
+        folders[:] = sorted(f for f in folders if not f.startswith((".", "_", "venv", "env")))
+        for name in sorted(names):
+            if not name.endswith(PYTHON):
+                continue
+            left -= 1
+            try:
+                with open(os.path.join(folder, name), "rb") as file:
+                    if bits_of(file.read()).names_cuda:
+                        return True
+            except OSError:
+                pass
+            if not left:
+                return False
+    return False
 
 
 def _files(root: str) -> Iterable[str]:

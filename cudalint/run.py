@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cudalint import package
 from cudalint.package import Bits
 from cudalint.read import contents, decode, language_of
-from cudalint.records import NamedTuple
+from cudalint.records import NamedTuple, replace
 from cudalint.report import FileResult, Report
 from cudalint.workers import Workers
 
@@ -197,7 +197,24 @@ def _package_facts(
     for target, found in zip(targets, sifted, strict=True):
         if (root := _root(target)) in seen:
             seen[root].append(found.bits)
-    return {root: _facts(root, bits, folders, cache) for root, bits in seen.items()}
+    made = {root: _facts(root, bits, folders, cache) for root, bits in seen.items()}
+    if all(facts.names_cuda for facts in made.values()):
+        return made
+    naming = {
+        package.project_of(_root(target))
+        for target, found in zip(targets, sifted, strict=True)
+        if found.bits.names_cuda
+    }
+    return {root: _in_project(root, facts, naming) for root, facts in made.items()}
+
+
+def _in_project(root: str, facts: PackageFacts, naming: set[str]) -> PackageFacts:
+    """A package's facts with those of its project, `naming` the projects that the run saw name CUDA."""
+    project = "" if facts.names_cuda else package.project_of(root)
+    if not project:
+        return facts
+    named = project in naming or package.project_names_cuda(project)
+    return replace(facts, project_names_cuda=named)
 
 
 def _facts(root: str, bits: list[Bits], folders: set[str], cache: Cache | None) -> PackageFacts:

@@ -84,9 +84,17 @@ class Devices:
         if not _TORCH.search(self.facts.text) and not self._is_handed_torch:
             return False
         package = self.facts.package
-        if package.names_cuda and not _OTHER_WORDS.search(self.facts.text):
+        around = package.names_cuda or (package.project_names_cuda and self._is_handed_device)
+        if around and not _OTHER_WORDS.search(self.facts.text):
             return True
         return self.named
+
+    @cached_property
+    def _is_handed_device(self) -> bool:
+        """Whether the file leaves it to others where its tensors are: `device`, and no "cpu"."""
+        if any(node.type == "string_content" for node in self._words(_CPU)):
+            return False
+        return any(True for _ in self.facts.identifiers("device"))
 
     @cached_property
     def named(self) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from cudalint import package, run, sieve
 from cudalint.model import PackageFacts, Patch, Plan
-from cudalint.package import Bits, bits_of, gather, merge, root_of
+from cudalint.package import Bits, bits_of, gather, merge, project_names_cuda, project_of, root_of
 from cudalint.registry import Rule
 from cudalint.report import Report, Target
 from cudalint.settings import Settings
@@ -204,6 +204,7 @@ def test_a_package_is_the_topmost_folder_of_a_chain(tmp_path: Path) -> None:
     [
         (b"x.cuda()", Bits(True, False)),
         (b"torch.device('cuda:0')", Bits(True, False)),
+        (b"torch.cuda.manual_seed_all(seed)", Bits(True, False)),
         (b"# cuda is nice", Bits()),
         (b"Accelerator()", Bits(True, False)),
         (b"DataLoader(d, pin_memory=True)", Bits(False, True)),
@@ -239,6 +240,24 @@ def test_a_package_that_takes_too_long_is_unknown(
     (tmp_path / "a.py").write_text("x = 1\n")
     monkeypatch.setattr(package, "SECONDS", -1.0)
     assert not gather(str(tmp_path)).complete
+
+
+def test_a_package_that_names_no_cuda_is_asked_with_its_project(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "__init__.py").touch()
+    targets = tree(tmp_path / "models", a=CODE)
+    root, sifted = str(tmp_path / "models"), [run.Sifted(survives=True)]
+
+    def asked() -> bool:
+        project_of.cache_clear(), project_names_cuda.cache_clear()
+        return run._package_facts(targets, sifted, None)[root].project_names_cuda
+
+    (tmp_path / "train.py").write_text("model.cuda()\n")
+    assert not asked(), "nothing marks the top of a project"
+    (tmp_path / "README.md").touch()
+    assert asked()
+    (tmp_path / "train.py").write_text("model.cpu()\n")
+    assert not asked()
 
 
 # -- sieve ----------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cudalint.model import PackageFacts
 from tests.facts.asking import expression, facts_of, statements
 
 
@@ -46,6 +47,25 @@ def test_no_evidence(text: str) -> None:
 def test_evidence_of_the_package_counts() -> None:
     assert facts_of("import torch\n", names_cuda=True).devices.evidence
     assert not facts_of("import mxnet\n", names_cuda=True).devices.evidence
+
+
+@pytest.mark.parametrize(
+    ("text", "believed"),
+    [
+        ("x = x.to(device)", True),
+        ("y = torch.zeros(3).to(x.device)", True),
+        ("y = torch.zeros(3)", False),
+        ('x = x.to("cpu")\ny = y.to(x.device)', False),
+        ('y = x.to(device, "npu")', False),
+        ("# of any device", False),
+    ],
+)
+def test_evidence_of_the_project_counts_where_a_device_is_handed_on(
+    text: str, believed: bool
+) -> None:
+    facts = facts_of(f"import torch\n{text}\n")
+    facts.package = PackageFacts(project_names_cuda=True)
+    assert facts.devices.evidence is believed
 
 
 @pytest.mark.parametrize(
