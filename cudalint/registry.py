@@ -120,7 +120,7 @@ NUMBER_WORDS = (
 LARGE = (
     Rare(
         NUMBER_WORDS,
-        rb"-\s*[(+]*\s*%b|[*=]\s*[(+]*\s*%b|(?<![\w.])%b\s*\*[^*]|[\"']-?\d[\d.]*e\d+[\"']"
+        rb"-\s*(?:float\()?[(+]*\s*%b|[*=]\s*[(+]*\s*%b|(?<![\w.])%b\s*\*[^*]|[\"']-?\d[\d.]*e\d+[\"']"
         % (_NUMBER, _FLOAT, _FLOAT),
     ),
 )

@@ -97,7 +97,9 @@ _TORCH = {
 def check(facts: PythonFacts) -> Iterator[Finding]:
     gates = attributes(facts, b"Sigmoid")
     curves = (*CURVES, *gates, *helpers(facts, NORMAL))
-    for function in functions(facts, curves, PRODUCT, where=partial(_may_hold, facts.text, gates)):
+    for function in functions(
+        facts, curves, PRODUCT, where=partial(_may_hold, facts.text, gates), lambdas=True
+    ):
         literals = Literals(facts, facts.graphs.classes.of(function))
         for found in activations(facts.graphs.of(function), literals):
             span = span_of(found.result, found.consumed, function)

@@ -71,7 +71,7 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
     if facts.settings.assume_compiled:
         return
     roots = (*ROOTS, *aliases(facts, b"sqrt"))
-    for function in functions(facts, roots, MEAN):
+    for function in functions(facts, roots, MEAN, lambdas=True):
         if SQUARE.search(facts.text, function.start_byte, function.end_byte):
             for norm, span in norms_by_hand(facts, function, rms_norms):
                 yield Finding("CUF004", span, _message(facts), {"norm": norm})

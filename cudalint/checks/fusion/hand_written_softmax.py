@@ -72,7 +72,7 @@ FUSED = lazy_compile(rb"softmax|fused|triton|flash|kernel", re.IGNORECASE)
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
-    for function in functions(facts, (EXP, *aliases(facts, b"exp")), LARGEST, SUM):
+    for function in functions(facts, (EXP, *aliases(facts, b"exp")), LARGEST, SUM, lambdas=True):
         if is_autograd_function(facts, function) or is_compiled(facts, function):
             continue
         for found in stable_softmaxes(facts.graphs.of(function)):

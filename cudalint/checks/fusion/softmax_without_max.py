@@ -66,7 +66,7 @@ QUOTIENT = (b"/", b"div", b"reciprocal")
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
-    for function in functions(facts, (EXP, *aliases(facts, b"exp")), SUM, QUOTIENT):
+    for function in functions(facts, (EXP, *aliases(facts, b"exp")), SUM, QUOTIENT, lambdas=True):
         for found in unstable_softmaxes(facts.graphs.of(function)):
             span = span_of(found.result, found.consumed, function)
             if span is not None and not is_autograd_function(facts, function):

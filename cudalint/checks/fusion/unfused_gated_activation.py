@@ -79,7 +79,9 @@ def check(facts: PythonFacts) -> Iterator[Finding]:
     if facts.settings.assume_compiled:
         return
     held = [name for kind in MODULES for name in attributes(facts, kind)]
-    for function in functions(facts, (*CALLS, *aliases(facts, *NAMES), *held), PRODUCT):
+    for function in functions(
+        facts, (*CALLS, *aliases(facts, *NAMES), *held), PRODUCT, lambdas=True
+    ):
         for found in gated_activations(facts.graphs.of(function)):
             span = span_of(found.result, found.consumed, function)
             if span is not None and not _is_wanted(facts, found, function):

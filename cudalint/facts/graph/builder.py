@@ -52,7 +52,9 @@ class Builder:
         body = self.function.child_by_field_name("body")
         try:
             self._bind_parameters()
-            if body is not None:
+            if body is not None and self.function.type == "lambda":
+                self._expression(body)
+            elif body is not None:
                 self.block(body)
         except TooLarge:
             self.give_up("too large")
@@ -60,6 +62,13 @@ class Builder:
 
     def give_up(self, reason: str) -> None:
         self.graph.opaque = self.graph.opaque or reason
+
+    def _expression(self, body: Node) -> None:
+        """Run what a lambda returns, as part of the statement that the lambda stands in."""
+        self.statement = self.pool.statement = self.facts.names.statement(self.function)
+        self.graph.before[self.statement.id] = dict(self.env)
+        slot = ex.evaluate(self, body)
+        slot.value.uses.append(Use("return", None, body))
 
     def _bind_parameters(self) -> None:
         given = self.function.child_by_field_name("parameters")

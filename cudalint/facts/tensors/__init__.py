@@ -183,8 +183,22 @@ class Tensors:
         targets = self.facts.names.attributes(holder).get(name)
         if targets:
             return join(*(self._assigned(node, name) for node in targets))
+        if (buffer := self._buffer(holder, name)) is not None:
+            return buffer
         found = class_of(self.facts, holder, name)
         return Value("function", node=found) if found is not None else UNKNOWN_VALUE
+
+    def _buffer(self, holder: Node, name: str) -> Value | None:
+        """What `register_buffer("name", …)` keeps: it goes where the module goes."""
+        for call in self.facts.calls("register_buffer"):
+            if self.facts.names.enclosing(call, "class_definition") != holder:
+                continue
+            given = self.facts.names.arguments(call)
+            spelled, kept = given.get("name", 0), given.get("tensor", 1)
+            if spelled is not None and self.facts.code(spelled).strip("\"'") == name:
+                made = self.value(kept) if kept is not None else UNKNOWN_VALUE
+                return made.but(device=UNKNOWN) if made.is_tensor else made
+        return None
 
     def _assigned(self, node: Node, name: str) -> Value:
         """An assigned value, or the target itself where it has no value of its own."""

@@ -44,9 +44,11 @@ def planned(
         return waits
     if result.node is None:
         return Refusal("the result is chosen by a branch")
-    function = function or facts.names.enclosing(result.node, "function_definition")
+    function = function or facts.names.enclosing(result.node, "function_definition", "lambda")
     if function is None:
         return Refusal("it stands outside of a function")
+    if function.type == "lambda":
+        return Refusal("a lambda has no statements to write it into")
     if function.has_error:
         return Refusal("the function has a syntax error")
     graph = facts.graphs.of(function)

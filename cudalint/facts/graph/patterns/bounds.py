@@ -65,6 +65,11 @@ def _is_shifted(value: Value) -> bool:
     return False
 
 
+def _is_shift(value: Value) -> bool:
+    """`x - max(x)` before a factor, which may be a tensor: somebody took the maximum off."""
+    return value.op == "add" and _is_shifted(value)
+
+
 def _holds_maximum(value: Value) -> bool:
     stack, budget = [value], 40
     while stack and budget:
@@ -79,7 +84,7 @@ def _holds_maximum(value: Value) -> bool:
 
 
 def _is_bounded_product(value: Value, depth: int) -> bool:
-    if is_nonpositive(value, depth):
+    if is_nonpositive(value, depth) or any(_is_shift(part) for part in value.operands):
         return True
     for part, factor in (value.operands, value.operands[::-1]):
         if is_bounded(part, depth - 1) and not is_number(part) and _is_factor(factor):

@@ -43,11 +43,13 @@ def functions(
     facts: PythonFacts,
     *groups: Iterable[Word],
     where: Callable[[int, int], bool] = lambda start, end: True,
+    lambdas: bool = False,
 ) -> Iterator[Node]:
     """The functions whose bytes hold a word of every group, in source order, nested ones too.
 
     Sought in the rows of the text, the first group everywhere and the others where it is: the tree
-    is asked only for those that hold all words, and whose range of bytes `where` wants.
+    is asked only for those that hold all words, and whose range of bytes `where` wants. `lambdas`:
+    those too, after the functions.
     """
     for function in _holding(facts, groups):
         if not where(function.start, function.end):
@@ -58,6 +60,23 @@ def functions(
             continue
         if all(facts.holds(group, node.start_byte, node.end_byte) for group in groups):
             yield node
+    for node in _lambdas(facts, groups[0]) if lambdas else ():
+        start, end = node.start_byte, node.end_byte
+        if where(start, end) and all(facts.holds(group, start, end) for group in groups):
+            yield node
+
+
+def _lambdas(facts: PythonFacts, words: Iterable[Word]) -> Iterator[Node]:
+    """The lambdas with one of the words in a row of theirs, or in the next."""
+    starts = facts.places(b"lambda") if b"lambda" in facts.text else []
+    positions = sorted(at for word in words for at in facts.places(word)) if starts else []
+    for at in starts if positions else ():
+        end = facts.text.find(b"\n", facts.text.find(b"\n", at) + 1)
+        if not within(positions, at, end if end > at else len(facts.text)):
+            continue
+        word = facts.at(at, at + 6)
+        if word is not None and word.type == "lambda" and word.parent is not None:
+            yield word if word.named_children else word.parent
 
 
 def _holding(facts: PythonFacts, groups: Sequence[Iterable[Word]]) -> Iterator[Function]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cudalint.facts.graph.patterns.bounds import called, is_bounded
 from cudalint.facts.graph.patterns.others import others
-from cudalint.facts.graph.pool import is_const, is_number, number
+from cudalint.facts.graph.pool import is_const, is_number, is_scalar, number
 from cudalint.facts.graph.values import Graph, Use, Value
 from cudalint.records import field, record
 
@@ -59,7 +59,7 @@ def stable_softmaxes(graph: Graph) -> Iterator[HandSoftmax]:
 
 def _take_off(found: HandSoftmax, op: str) -> bool:
     """Whether what is exponentiated is x less its maximum (or log-sum-exp) over the same dim."""
-    shifted = found.x
+    shifted = _tempered(found.x)
     for x, other in (shifted.operands, shifted.operands[::-1]) if shifted.op == "add" else ():
         taken = next((p for p in other.operands if other.op == "mul" and not is_number(p)), None)
         if taken is None or not any(is_const(part, -1) for part in other.operands):
@@ -70,11 +70,24 @@ def _take_off(found: HandSoftmax, op: str) -> bool:
         low = passed[-1]
         if low.op != op or _bare(low.operands[0]) is not _bare(x) or not _fits(found, low, passed):
             continue
+        if shifted is not found.x:  # what is written keeps the difference and its factor
+            found.consumed[found.exp.id] = found.exp
+            return True
         found.x = x
         pairs = [u.user for u in low.uses if u.user and u.user.op == "pair" and not u.user.uses]
         found.consumed.update({v.id: v for v in (shifted, other, *passed, *pairs, found.exp)})
         return True
     return False
+
+
+def _tempered(value: Value) -> Value:
+    """What a number, or a setting of a module, multiplies: `exp(t * (x - x.max()))`."""
+    for inner, factor in (value.operands, value.operands[::-1]) if value.op == "mul" else ():
+        while factor.op == "pow" and factor.attrs == (-1,):
+            factor = factor.operands[0]
+        if inner.op == "add" and (is_scalar(factor) or factor.op in ("attr", "self")):
+            return inner
+    return value
 
 
 def _fits(found: HandSoftmax, low: Value, passed: list[Value]) -> bool:
@@ -84,7 +97,10 @@ def _fits(found: HandSoftmax, low: Value, passed: list[Value]) -> bool:
         found.dims = dims
     elif dims is None and not passed[1:]:
         return True  # of the whole tensor: no row has a larger one
-    return bool(dims == found.dims and dims is not None and (keepdim or _restores(passed, dims)))
+    if dims is None or dims != found.dims:
+        return False
+    comes_back = dims == (0,)  # by broadcasting: the others stand where they stood
+    return bool(keepdim) or comes_back or _restores(passed, dims)
 
 
 def hand_softmax(value: Value) -> HandSoftmax | None:
