@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ _MARKS = (
     *("README.md", "README.rst", "LICENSE"),
 )
 LEVELS = 3
+_ASIDE = ("venv", "env", "build", "node_modules")
 FILES = 60  # of a project, which are read at most: what the others name is unknown
 _PINS = lazy_compile(rb"""pin_memory["']?\s*[=:]\s*True""")
 
@@ -97,17 +99,14 @@ def project_names_cuda(project: str) -> bool:
     """Whether one of the first files of a project names CUDA."""
     left = FILES
     for folder, folders, names in os.walk(project):
-        folders[:] = sorted(f for f in folders if not f.startswith((".", "_", "venv", "env")))
+        folders[:] = sorted(f for f in folders if not f.startswith((".", "_")) and f not in _ASIDE)
         for name in sorted(names):
             if not name.endswith(PYTHON):
                 continue
             left -= 1
-            try:
-                with open(os.path.join(folder, name), "rb") as file:
-                    if bits_of(file.read()).names_cuda:
-                        return True
-            except OSError:
-                pass
+            with contextlib.suppress(OSError):
+                if bits_of(contents(os.path.join(folder, name))[0]).names_cuda:
+                    return True
             if not left:
                 return False
     return False
