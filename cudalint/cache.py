@@ -126,8 +126,7 @@ def _own_sources() -> list[tuple[str, int]]:
 
 
 def _bools(facts: PackageFacts) -> list[int]:
-    bits = (facts.names_cuda, facts.pins_loaders, facts.is_library, facts.complete)
-    return [int(bit) for bit in bits]
+    return [int(getattr(facts, name)) for name in facts.__match_args__]
 
 
 def _raw(entry: Entry) -> list[Any]:
