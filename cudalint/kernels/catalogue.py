@@ -189,11 +189,11 @@ _KERNELS = (
             ),
             (
                 "full float32 without the causal mask, compiled or in heads wider than 256",
-                "scores of up to 1 GB are written: cuBLAS is faster than the fused backends",
+                "scores of up to 2 GB are written: cuBLAS is faster than the fused backends",
             ),
             (
                 "full float32 in the own kernel, unless a window hides seven of eight keys",
-                "scores of up to 1 GB are written: cuBLAS is faster than the kernel",
+                "scores of up to 2 GB are written: cuBLAS is faster than the kernel",
             ),
         ),
     ),

@@ -62,7 +62,7 @@ def attention(
     Runs: torch's scaled_dot_product_attention for mask, bias, causal, scale, dropout and GQA; the own
     kernel for softcap, window, ALiBi, sinks, and bias with dropout, on CUDA devices from sm_80 on,
     for widths of at most 256. Compiled: the same, torch's inline, the own kernel as one operator. In
-    full float32 the scores are written, up to 1 GB of them, where cuBLAS is faster: than the fused
+    full float32 the scores are written, up to 2 GB of them, where cuBLAS is faster: than the fused
     backends while compiling without the causal mask, and for heads wider than 256; than the own
     kernel unless a window hides seven of eight keys.
     Raises ValueError for shapes that do not fit, unequal dtypes or devices, a scale that is a

@@ -17,8 +17,8 @@ from cudalint.kernels._attention import masks
 from cudalint.kernels._attention.reference import Options
 from cudalint.kernels._dispatch import allows_tf32
 
-# Bytes of scores, from which on their memory is worth more than the time.
-MOST = 2**30
+# Bytes of scores, past which their memory is worth more than the time.
+MOST = 2**31
 WIDEST_FUSED = 256
 # The share of the keys that a window leaves, below which the own kernel skips enough of them.
 LEAST_SEEN = 1 / 8

@@ -39,9 +39,7 @@ def expanded(weight: Weight, dtype: torch.dtype) -> Tensor:
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     scales = weight.scales.to(wide)
     if weight.layout == "int8":
-        scales = scales[:, None] if scales.dim() == 1 else scales.repeat_interleave(
-            weight.group_size, dim=1
-        )  # fmt: skip
+        scales = _scales_of_columns(scales, weight.group_size)
         if dtype == wide or torch.compiler.is_compiling() or must_dispatch(weight.qweight, scales):
             return (weight.qweight * scales).to(dtype)
         made = torch.empty(weight.qweight.shape, dtype=dtype, device=scales.device)
@@ -54,6 +52,13 @@ def expanded(weight: Weight, dtype: torch.dtype) -> Tensor:
     if weight.zeros is not None:
         zeros = unpack_zeros(weight.zeros, weight.layout)[index]
     return ((values - zeros).to(wide) * scales[index]).to(dtype).t()
+
+
+def _scales_of_columns(scales: Tensor, group_size: int) -> Tensor:
+    """Scales as they broadcast against (N, K): a group as long as the row is not repeated."""
+    if scales.dim() == 1:
+        return scales[:, None]
+    return scales if scales.shape[1] == 1 else scales.repeat_interleave(group_size, dim=1)
 
 
 def linear(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
