@@ -197,6 +197,34 @@ def test_a_rewritten_attention_computes_the_same(name: str, source: str) -> None
         torch.testing.assert_close(c, a, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("lines", "config", "written"),
+    [
+        ("", "", False),
+        ("# not in bfloat16\n", "", False),
+        ("", "precision-policy = 'bf16'", True),
+        ("q = q.to(torch.bfloat16)\nk, v = k.to(q.dtype), v.to(q.dtype)\n", "", True),
+        ("", "assume-compiled = false", True),
+        ("", "kernel-source = 'cudalint'", True),
+    ],
+)
+def test_compiled_in_float32_torchs_function_is_not_written(
+    lines: str, config: str, written: bool
+) -> None:
+    """Where inductor leaves the products to cuBLAS, which is faster."""
+    body = lines + "return (q @ k.mT * scale).softmax(-1) @ v"
+    text = HEADER + indent(body, "    ") + "\n"
+    config = f"kernel-source = 'torch'; assume-compiled = true; {config}"
+    after = fixed(text, ("CUF001",), config=config).source.text.decode()
+    assert (after != text) is written
+
+
+def test_compiled_in_float32_the_causal_half_is_still_left_to_torch() -> None:
+    text = HEADER + indent(BODIES["causal flag"][1], "    ") + "\n"
+    config = "kernel-source = 'torch'; assume-compiled = true"
+    assert "is_causal=" in fixed(text, ("CUF001",), config=config).source.text.decode()
+
+
 @pytest.mark.parametrize("name", sorted(BODIES.keys() - FLOAT32))
 def test_a_rewritten_attention_computes_the_same_in_bfloat16(name: str) -> None:
     """As near to the program in float64 as the program itself, twice over."""

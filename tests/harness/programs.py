@@ -11,6 +11,7 @@ from tests.harness.marks import Marked, strip
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "fixtures"
+_KEYS = "select|run|tolerance|build|config|sizes|assume-compiled"
 SUFFIXES = {"python": ".py", "cuda": ".cu"}
 
 
@@ -60,10 +61,10 @@ def _program(path: Path) -> Program:
 
 
 def _options(text: str) -> dict[str, str]:
-    """The `# KEY: VALUE` comments at the top: select, run, tolerance, build, config, sizes."""
+    """The `# KEY: VALUE` comments at the top: select, run, tolerance, build, config, sizes, …"""
     found: dict[str, str] = {}
     for row in text.split("\n"):
-        match = re.match(r"(?:#|//) (select|run|tolerance|build|config|sizes): (.*)", row)
+        match = re.match(rf"(?:#|//) ({_KEYS}): (.*)", row)
         if not match:
             break
         found[match[1]] = match[2].strip()

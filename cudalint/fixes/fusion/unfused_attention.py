@@ -17,6 +17,7 @@ from cudalint.model import Finding, Patch, Plan, Refusal
 if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
+_HALVES = (b"bfloat16", b"float16", b"bf16", b"fp16", b"autocast", b".half(")
 _TORCH = ("torch.nn.functional", "scaled_dot_product_attention")
 
 
@@ -28,6 +29,11 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
         terms = terms_of(facts, found)
     except Unfit as reason:
         return Refusal(str(reason))
+    if target.source == "torch" and _products_are_faster(facts, terms):
+        return Refusal(
+            "compiled in float32, torch's fused attention takes longer than its products, and the "
+            "file shows no half precision"
+        )
     return planned(
         finding,
         facts,
@@ -38,6 +44,18 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
         lambda render: _call(target, found, terms, render),
         lambda: terms.exact,
     )
+
+
+def _products_are_faster(facts: PythonFacts, terms: Terms) -> bool:
+    """Whether inductor, which leaves the products to cuBLAS, may be faster than torch's function.
+
+    In float32 it is, unless the causal half of the scores is left out. What `attention` does is
+    chosen at each call, and needs no such care.
+    """
+    settings = facts.settings
+    if not settings.assume_compiled or settings.precision_policy == "bf16" or terms.causal:
+        return False
+    return not any(facts.places(word) for word in _HALVES)
 
 
 def write(plan: Plan) -> Patch:
