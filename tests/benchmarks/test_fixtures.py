@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from benchmarks.fixtures import report, work
 from benchmarks.fixtures.sides import call, chosen, enlarged, sides, sizes
 from benchmarks.fixtures.work import measured
 from tests.harness.cuda_is_cpu import cuda_is_cpu
+from tests.harness.linting import fixed, found
 from tests.harness.programs import Program, programs
 from tests.harness.running import imported
 
@@ -90,7 +92,7 @@ def test_a_fixture_is_measured_on_both_sides() -> None:
     assert sizes(program).keys() >= {"BATCH", "WIDTH"}
     calls = [call(path, {"BATCH": 3}, "cpu") for path in sides(program)]
     assert calls[0]()[0].shape == (3, 5, 12)
-    row = measured(program, "eager", "cpu", calls)
+    row = work.with_kernels(measured(program, "eager", "cpu", calls), "cpu", calls)
     assert row["ratio"] == row["after"]["wall"] / row["before"]["wall"]
     result = {"date": "", "command": "", "device": "CPU", "torch": "", "rows": [row]}
     assert "CUF004 | hand-written-rms-norm/torch | eager" in report.markdown(result)
@@ -109,3 +111,35 @@ def test_a_row_says_which_side_does_not_run(monkeypatch: pytest.MonkeyPatch) -> 
         row = measured(program, "compiled", "cpu", work._calls(program, "cpu", True, True))
         assert row["error"] == f"{failing}: RuntimeError: no graph Explanation: because"
         assert report.verdict(row) == verdict
+
+
+def test_what_a_compiling_project_is_left_out_of() -> None:
+    """`# assume-compiled: left as it is` is true: reported, and not rewritten."""
+    marked = [program for program in FUSION if "assume-compiled" in program.options]
+    assert [program.id for program in marked] == ["unfused-attention/torch"]
+    for program in marked:
+        text, config = program.before.text, program.options["config"]
+        assert fixed(text, program.codes, config=config).source.text.decode() == program.after
+        config += "; assume-compiled = true"
+        assert found(text, program.codes, config=config)
+        assert fixed(text, program.codes, config=config).source.text.decode() == text
+
+
+@pytest.mark.parametrize(
+    ("mode", "left_out", "verdict"),
+    [("compiled", True, "left out"), ("eager", True, "slower"), ("compiled", False, "slower")],
+)
+def test_what_is_left_out_is_still_slower(mode: str, left_out: bool, verdict: str) -> None:
+    row = {"mode": mode, "left_out": left_out, "ratio": 1.1, "before": {"gpu": 2.0}}
+    assert report.verdict(row) == verdict
+    assert report.verdict(row | {"ratio": 1.0}) == "met"
+
+
+@pytest.mark.parametrize(("visible", "seen"), [(None, "1"), ("3,5", "5"), ("GPU-a,GPU-b", "GPU-b")])
+def test_a_process_sees_its_gpu_alone(
+    visible: str | None, seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
+    assert work._alone("cuda:1") == "cuda"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
+    assert work._alone("cpu") == "cpu"
