@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.kernels import compare, report
 from benchmarks.kernels.merge import merged
-from benchmarks.kernels.run import FAMILIES, measure, shard
+from benchmarks.kernels.run import FAMILIES, TABLES, measure, shard
 
 
 def main() -> None:
@@ -45,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--matching", default="", metavar="SHAPE", help="time rows whose shape begins so, no more"
     )
+    parser.add_argument(
+        "--table", nargs="+", default=[], choices=TABLES, help="these, default: all"
+    )
     parser.add_argument("--shard", metavar="I/N", help="time the I-th of N shares of the families")
     parser.add_argument(
         "--merge", nargs="+", type=Path, help="time nothing: results to put together"
@@ -64,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.shard:
         index, _, number = arguments.shard.partition("/")
         families = shard(families, int(index), int(number))
-    return measure(families, arguments.json, arguments.matching)
+    return measure(families, arguments.json, arguments.matching, arguments.table)
 
 
 def _merge(files: list[Path]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -47,10 +47,12 @@ def _seconds(family: str) -> int:
     return SECONDS.get(family, USUAL_SECONDS)
 
 
-def measure(families: list[str], file: Path, matching: str = "") -> dict[str, Any]:
+def measure(
+    families: list[str], file: Path, matching: str = "", only: Sequence[str] = ()
+) -> dict[str, Any]:
     """All tables of `families`. `file` holds each row as soon as it is done, should time run out.
 
-    With `matching` only the times, of rows whose shape begins with it.
+    With `matching` only the times, of rows whose shape begins with it; with `only` these tables.
     """
     torch._inductor.config.compile_threads = 1  # the host is being timed, here and in other shards
     begin = time.perf_counter()
@@ -61,6 +63,7 @@ def measure(families: list[str], file: Path, matching: str = "") -> dict[str, An
     for family in families:
         start = time.perf_counter()
         tables = _TABLES if not matching else {"rows": partial(_timed_rows, matching=matching)}
+        tables = {name: rows for name, rows in tables.items() if name in (only or TABLES)}
         for table, rows in tables.items():
             try:
                 for row in rows(family):
@@ -96,6 +99,7 @@ def _accuracy_rows(family: str) -> Iterator[dict[str, Any]]:
 _TABLES: dict[str, Callable[[str], Iterator[dict[str, Any]]]] = {
     "rows": _timed_rows, "host": host_rows, "accuracy": _accuracy_rows,
 }  # fmt: skip
+TABLES = tuple(_TABLES)
 
 
 def timed(family: str, case: Case) -> dict[str, Any]:
