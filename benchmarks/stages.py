@@ -72,7 +72,7 @@ def stages(tree: Path) -> dict[str, float]:
         targets = [Target(each.path) for each in found]
     patches = [
         mock.patch.object(Sieve, "search", clock.timed("sieve", Sieve.search)),
-        mock.patch.object(Sieve, "survivors", clock.timed("sieve", Sieve.survivors)),
+        mock.patch.object(Sieve, "passed", clock.timed("sieve", Sieve.passed)),
         mock.patch("cudalint.facts.trees.parse", clock.timed("parse", parse.parse)),
         mock.patch.object(engine, "analyse", clock.timed("rules", engine.analyse)),
     ]

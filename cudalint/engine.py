@@ -14,6 +14,7 @@ from cudalint.suppress import Problem, Suppression, problems, suppressions, with
 if TYPE_CHECKING:
     from cudalint.facts import Facts
     from cudalint.settings import Settings
+    from cudalint.sieve import Passed
 
 
 # CPython refuses more than 200 nested brackets, clang more than 256.
@@ -59,16 +60,16 @@ def analyse(
     rules: Iterable[Rule],
     settings: Settings,
     package: PackageFacts,
-    surviving: tuple[Rule, ...] | None = None,
+    passed: Passed | None = None,
 ) -> Analysis:
     """Check a source with the rules given; nothing is parsed where none can fire.
 
-    `surviving` is what the sieve left of them, where it was asked already (see `Look`).
+    `passed` is what the sieve left of them, where it was asked already (see `Look`).
     """
     given, text, language = tuple(rules), source.text, source.language
     selected = tuple(rule for rule in given if language in rule.languages)
-    if surviving is None:
-        surviving = Look(text, language, given, settings).surviving
+    passed = passed or Look(text, language, given, settings).passed
+    surviving = passed.rules
     holds = text.__contains__
     asked = suppresses(text, language, selected, settings, holds) or (
         language == "python" and bool(for_strings(text, given, holds))

@@ -6,7 +6,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from cudalint.records import NamedTuple
-from cudalint.sieve import Sieve
+from cudalint.sieve import Passed, Sieve
 from cudalint.suppress import names_us
 
 if TYPE_CHECKING:
@@ -39,16 +39,16 @@ class Look:
         return self.found.holds
 
     @cached_property
-    def surviving(self) -> tuple[Rule, ...]:
+    def passed(self) -> Passed:
         """The rules whose words occur."""
-        return self._chosen.sieve.survivors(self.found, self.settings.hot_functions)
+        return self._chosen.sieve.passed(self.found, self.settings.hot_functions)
 
     @property
     def must_be_parsed(self) -> bool:
         """Whether a rule may fire, a suppression names one, or a string holds CUDA."""
         text, language = self.found.text, self.found.language
         return bool(
-            self.surviving
+            self.passed.rules
             or suppresses(text, language, self._chosen.rules, self.settings, self.holds)
             or (language == "python" and for_strings(text, self.rules, self.holds))
         )
@@ -74,4 +74,4 @@ def for_strings(text: bytes, rules: tuple[Rule, ...], holds: Holds) -> tuple[Rul
     if not holds(b"__global__"):
         return ()
     sieve = Sieve(r for r in rules if "cuda" in r.languages and r.family == "cuda")
-    return sieve.survivors(sieve.search(text, "cuda"))
+    return sieve.passed(sieve.search(text, "cuda")).rules

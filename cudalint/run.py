@@ -30,7 +30,7 @@ class Sifted(NamedTuple):
     """What the first look at a file gave.
 
     `survives`: it must be parsed; `surviving`: the codes of the rules that may fire, None where a
-    cache knows only that some may.
+    cache knows only that some may; `hot`: where code may run every step, see `sieve.Passed`.
     """
 
     size: int = 0
@@ -39,6 +39,7 @@ class Sifted(NamedTuple):
     bits: Bits = Bits()
     survives: bool = False
     surviving: tuple[str, ...] | None = None
+    hot: tuple[int, ...] | None = None
     error: str = ""
 
 
@@ -66,7 +67,8 @@ def run(
             elif found.survives:
                 known = _known(target, found, facts, cache) if mode == "check" else None
                 if known is None:
-                    tasks.append((found.size, target, facts[_root(target)], found.surviving))
+                    passed = (found.surviving, found.hot)
+                    tasks.append((found.size, target, facts[_root(target)], *passed))
                 elif known and edits == "none":
                     results[target.path] = FileResult(target.path, diagnostics=known)
                 elif known:
@@ -169,7 +171,8 @@ def _sift(target: Target, settings: Settings, digest: bool) -> Sifted:
         bits = package.bits_of(data, data.__contains__ if hidden else look.holds)
     if not look.must_be_parsed:
         return Sifted(size, mtime_ns, key, bits)
-    return Sifted(size, mtime_ns, key, bits, True, tuple(rule.code for rule in look.surviving))
+    passed, hot = look.passed
+    return Sifted(size, mtime_ns, key, bits, True, tuple(rule.code for rule in passed), hot)
 
 
 def _digest_of(data: bytes) -> str:
@@ -259,15 +262,15 @@ def _with_source(target: Target, known: tuple[Diagnostic, ...], settings: Settin
 
 
 def _work(
-    task: tuple[Target, PackageFacts, tuple[str, ...] | None],
+    task: tuple[Target, PackageFacts, tuple[str, ...] | None, tuple[int, ...] | None],
     settings: Settings,
     mode: Mode,
     edits: Edits,
 ) -> FileResult:
     from cudalint.single import check_file
 
-    target, facts, surviving = task
-    return check_file(target, facts, settings, mode, edits, surviving)
+    target, facts, surviving, hot = task
+    return check_file(target, facts, settings, mode, edits, surviving, hot)
 
 
 def _remember(

@@ -44,6 +44,16 @@ class _Asked(NamedTuple):
     within: tuple[Group, ...]
 
 
+class Passed(NamedTuple):
+    """The rules that a text passed the sieve with.
+
+    `hot`: where its code may run every step, as `Reach.ranges` says; None where no rule asked.
+    """
+
+    rules: tuple[Rule, ...]
+    hot: tuple[int, ...] | None = None
+
+
 class Sieve:
     """Some rules, ready to be asked of many texts."""
 
@@ -58,7 +68,7 @@ class Sieve:
         """Where the words of all rules stand in a text."""
         return Occurrences(text, self._vocabulary, language)
 
-    def survivors(self, found: Occurrences, hot_functions: Iterable[str] = ()) -> tuple[Rule, ...]:
+    def passed(self, found: Occurrences, hot_functions: Iterable[str] = ()) -> Passed:
         """The rules whose trigger words occur in a text that was searched.
 
         `hot_functions` run every step. In Python words in comments and in strings in triple quotes
@@ -66,7 +76,7 @@ class Sieve:
         """
         misses = found.present.isdisjoint
         may = [asked for asked in self._asked if not any(map(misses, asked.numbers))]
-        return _Text(found, hot_functions).of(may) if may else ()
+        return _Text(found, hot_functions).of(may) if may else Passed(())
 
     @cached_property
     def _asked(self) -> list[_Asked]:
@@ -87,7 +97,7 @@ def survivors(
 ) -> tuple[Rule, ...]:
     """The rules whose trigger words occur in one text."""
     sieve = Sieve(rules)
-    return sieve.survivors(sieve.search(text, language), hot_functions)
+    return sieve.passed(sieve.search(text, language), hot_functions).rules
 
 
 def _cheapest_first(groups: tuple[Group, ...]) -> tuple[Group, ...]:
@@ -107,8 +117,9 @@ class _Text:
         self.text, self.found, self.hot_functions = found.text, found, hot_functions
         self._behind: dict[int, int] = {}
 
-    def of(self, asked: Iterable[_Asked]) -> tuple[Rule, ...]:
-        return tuple(each.rule for each in asked if self._passes(each))
+    def of(self, asked: Iterable[_Asked]) -> Passed:
+        rules = tuple(each.rule for each in asked if self._passes(each))
+        return Passed(rules, self._reach.ranges if any(rule.hot for rule in rules) else None)
 
     def _passes(self, asked: _Asked) -> bool:
         if asked.rule.hot and not self._reach.any:

@@ -9,6 +9,7 @@ from cudalint.diagnostics import diagnostics
 from cudalint.read import contents, decode, encode, language_of
 from cudalint.records import replace
 from cudalint.report import FileResult
+from cudalint.sieve import Passed
 
 if TYPE_CHECKING:
     from cudalint.model import PackageFacts, Source
@@ -24,10 +25,12 @@ def check_file(
     mode: Mode,
     edits: Edits,
     surviving: tuple[str, ...] | None = None,
+    hot: tuple[int, ...] | None = None,
 ) -> FileResult:
     """What came of one file; a file that cannot be read or written says so in `errors`.
 
     `surviving`: the codes of the rules that the sieve let through, where it was asked already.
+    `hot`: where it found that code may run every step, in the bytes of the file.
     """
     try:
         source = _read(target, settings)
@@ -38,8 +41,11 @@ def check_file(
     rules = settings.rules_for(target.path)
     if mode in ("fix", "diff"):
         return _mended(target, source, rules, package, settings, mode, edits)
-    known = None if surviving is None else tuple(r for r in rules if r.code in surviving)
-    analysis = engine.analyse(source, rules, settings, package, known)
+    passed = None
+    if surviving is not None:
+        same = source.encoding == "utf-8" and not source.bom  # else the places are others
+        passed = Passed(tuple(r for r in rules if r.code in surviving), hot if same else None)
+    analysis = engine.analyse(source, rules, settings, package, passed)
     if mode == "add-noqa":
         return _annotated(target, source, analysis)
     found = diagnostics(analysis, settings, edits=edits == "shown")

@@ -12,6 +12,7 @@ import pytest
 from cudalint import package, run, sieve
 from cudalint.model import PackageFacts, Patch, Plan
 from cudalint.package import Bits, bits_of, gather, merge, project_names_cuda, project_of, root_of
+from cudalint.reach import Reach, is_within
 from cudalint.registry import Rule
 from cudalint.report import Report, Target
 from cudalint.settings import Settings
@@ -338,6 +339,20 @@ def test_hot_rules_need_code_that_hot_code_reaches(
     monkeypatch.undo()  # the real reach
     found = sieve.survivors(text, [rule(within=True, hot=True)], ["my_step_like"])
     assert bool(found) is survives
+
+
+def test_ranges_are_where_code_may_run_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the real reach
+    text = (
+        b"def cold():\n    one\ndef hot():\n    def inner():\n        two\n    three\n"
+        b"class A:\n    four\n    def b(self):\n        five\n"
+        b"for x in y:\n    hot(x.backward())\n"
+    )
+    for module in (text, text.replace(b"for x in y:\n    ", b"    for x in y:\n        ")):
+        reach = Reach.of(module, ())
+        places = range(len(module))
+        assert [is_within(reach.ranges, at) for at in places] == [reach.runs(at) for at in places]
+        assert 0 < sum(map(reach.runs, places)) < len(module)
 
 
 def test_what_is_not_understood_is_said_where_asked_for(
