@@ -33,12 +33,12 @@ _NAMED = "|".join((*sorted(HOOKS), _BATCH_HOOK, _STEP, "forward"))
 
 def is_hook(name: str) -> bool:
     """Whether a framework calls a method of this name once a step."""
-    return name in HOOKS or _HOOK_NAME.fullmatch(name) is not None
+    return name in HOOKS or (name[:3] == "on_" and _HOOK_NAME.fullmatch(name) is not None)
 
 
 def is_step(name: str) -> bool:
     """Whether a function of this name is a step that another file calls."""
-    return _STEP_NAME.fullmatch(name) is not None
+    return "_" in name and _STEP_NAME.fullmatch(name) is not None
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Regular expressions that are compiled when first used: most runs need few of the many."""
+"""Regular expressions that are compiled when first needed: most runs need few of the many."""
 
 from __future__ import annotations
 
@@ -21,6 +21,22 @@ class _Pattern:
         for method in _METHODS:
             setattr(self, method, getattr(compiled, method))
         return getattr(compiled, name)
+
+
+class Worded:
+    """A pattern whose every match in a short text holds one of some words; else it is not asked."""
+
+    __slots__ = ("_pattern", "_words")
+
+    def __init__(self, words: tuple[str, ...], pattern: str) -> None:
+        self._words, self._pattern = words, lazy_compile(pattern)
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """The first match of the pattern."""
+        for word in self._words:
+            if word in text:
+                return self._pattern.search(text)
+        return None
 
 
 def lazy_compile(pattern: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cudalint.facts.flow import ancestors
 from cudalint.facts.precision import Precision
 from cudalint.facts.program_steps import Step, Steps
-from cudalint.lazy import lazy_compile
+from cudalint.lazy import Worded, lazy_compile
 from cudalint.rare import Rare
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 _DEFINITIONS = ("function_definition", "class_definition")
-_TEST_NAME = lazy_compile(r"(?:^|/)(?:test_[^/]*|[^/]*_test|conftest)\.py$|(?:^|/)tests?/")
+_TEST_NAME = Worded(("test",), r"(?:^|/)(?:test_[^/]*|[^/]*_test|conftest)\.py$|(?:^|/)tests?/")
 _TESTS = Rare(
     (b"test.main(", b"run_tests("), rb"\b(?:unittest\.main|pytest\.main|absltest\.main|run_tests)\("
 )

@@ -65,12 +65,12 @@ if TYPE_CHECKING:
 FUSED = {f"torch.optim.{name}" for name in ("Adam", "AdamW", "SGD")}
 CHOICES = ("fused", "foreach", "capturable", "differentiable")
 # `torch.compile(optimizer.step)`: the compiler fuses the foreach form, and not the fused one.
-COMPILED = lazy_compile(rb"\bcompile\(\s*[\w.]*\bopt\w*\.step\b")
+_COMPILED = lazy_compile(rb"\bcompile\(\s*[\w.]*\bopt\w*\.step\b")
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
     """Every such call whose parameters may be on CUDA."""
-    if not facts.devices.evidence or COMPILED.search(facts.text):
+    if not facts.devices.evidence or _compiles_the_step(facts.text):
         return
     programs = Programs(facts)
     if programs.is_test or not _may_place(facts, programs):
@@ -117,3 +117,7 @@ def _is_chosen(facts: PythonFacts, call: Node) -> bool:
         return True
     parameters = given.get("params", 0)
     return parameters is None or stays_on_cpu(facts, parameters)
+
+
+def _compiles_the_step(text: bytes) -> bool:
+    return b"compile(" in text and _COMPILED.search(text) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from cudalint.facts.loaders.options import Options, Pin
 from cudalint.facts.loaders.spelling import Spelling
 from cudalint.facts.tensors.tables import LOADER, words
 from cudalint.facts.tensors.values import Value, output, sequence
-from cudalint.lazy import lazy_compile
+from cudalint.lazy import Worded
 from cudalint.rare import Rare
 
 if TYPE_CHECKING:
@@ -22,17 +21,19 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 
-_ALIAS = lazy_compile(
-    rb"\bDataLoader[ \t]+as[ \t]+(\w+)|\b(\w+)[ \t]*=[ \t]*[\w.]*\bDataLoader[ \t]*$", re.M
+_ALIAS = Rare(
+    (b"DataLoader",),
+    rb"\bDataLoader[ \t]+as[ \t]+(\w+)|\b(\w+)[ \t]*=[ \t]*[\w.]*\bDataLoader[ \t]*$",
 )
-_NAME = lazy_compile(
-    r"(?:^|_)(?:data_?)?loader(?:_?\w{0,6})$|dataloader|(?:^|_)dl$|trainloader|testloader"
+_NAME = Worded(
+    ("loader", "dl"),
+    r"(?:^|_)(?:data_?)?loader(?:_?\w{0,6})$|dataloader|(?:^|_)dl$|trainloader|testloader",
 )
-_PLURAL = lazy_compile(r"(?:data_?)?loaders$|(?:^|_)dls$")
+_PLURAL = Worded(("loaders", "dls"), r"(?:data_?)?loaders$|(?:^|_)dls$")
 _PASSES = words("tqdm track log_every islice cycle progress_bar alive_it trange_it auto")
 _ITERATES = words("enumerate zip iter list reversed batched")
 _PREPARES = words("prepare prepare_data_loader setup_dataloaders setup")
-_WRAPPER = lazy_compile(r"[Ll]oader|[Pp]refetch")
+_WRAPPERS = ("loader", "Loader", "prefetch", "Prefetch")
 _MOVERS = Rare(
     (b"accelerator.", b"fabric.", b"refetch", b"dali", b"deepspeed"),
     rb"accelerator\.|fabric\.|[pP]refetch|\bdali\b|deepspeed",
@@ -126,7 +127,7 @@ class Loaders:
     def named_so(self, call: Node) -> Value | None:
         """A class or function of another file that is named as loaders are: some loader."""
         word = self.facts.code(call.children[0]).rpartition(".")[2]
-        if not _WRAPPER.search(word):
+        if not any(wrapper in word for wrapper in _WRAPPERS):
             return None
         return self.by_name(word) or Value("loader", sure=False)
 

@@ -9,7 +9,7 @@ from cudalint.facts.devices import CPU, CUDA
 from cudalint.facts.flow import LOOPS, ancestors, walk, within
 from cudalint.facts.loaders.options import POSITIONS
 from cudalint.facts.tensors.definitions import class_of, returned
-from cudalint.lazy import lazy_compile
+from cudalint.lazy import Worded
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Collated = Literal["plain", "own", "elsewhere"]
 
-_MOVE = lazy_compile(r"\.cuda\(|\.to\(|\bdevice\s*=|\bcuda\b")
+_PLACES = Worded(("device", "cuda"), r"\bdevice\s*=|\bcuda\b")
 _HOLDS_DATA = ("random_split", "Subset", "ConcatDataset", "ChainDataset")
 _DEPTH = 6
 
@@ -118,7 +118,7 @@ class Batches:
                     and self.facts.code(parent.parent or use)[:4] != "len("
                 )
             )
-        return bool(_MOVE.search(self.facts.code(loop))) or any(
+        return _says_where(self.facts.code(loop)) or any(
             self.facts.loops.steps.is_model_call(node) for node in walk(loop) if node.type == "call"
         )
 
@@ -149,8 +149,8 @@ class Batches:
             held = self.facts.names.definition(function.children[0])
             if held is not None and self._text_moves(held):
                 return True
-            return bool(_MOVE.search(self.facts.code(function))) or any(map(self._moves, inner))
-        return bool(_MOVE.search(self.facts.code(function)))
+            return _says_where(self.facts.code(function)) or any(map(self._moves, inner))
+        return _says_where(self.facts.code(function))
 
     def _text_moves(self, definition: Node) -> bool:
         """Whether code in a definition moves something to a device that is not the CPU."""
@@ -202,3 +202,8 @@ class Batches:
     def _names_device(self, node: Node) -> bool:
         plain = node.type in ("identifier", "attribute")
         return plain and self.facts.code(node).rpartition(".")[2] == "device"
+
+
+def _says_where(code: str) -> bool:
+    """Whether code moves something, or names a device for it."""
+    return ".cuda(" in code or ".to(" in code or _PLACES.search(code) is not None

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import walk
-from cudalint.lazy import lazy_compile
+from cudalint.lazy import Worded
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from cudalint.facts.python import PythonFacts
 
-_SPELLED = lazy_compile(r"oader|(?:^|\W|_)dls?\b|[Pp]refetch")
+_SHORT = Worded(("dl", "refetch"), r"(?:^|\W|_)dls?\b|[Pp]refetch")
 _PLAIN_TYPES = frozenset(
     {"string", "integer", "dictionary", "set", "list_comprehension", "generator_expression"}
     | {"list", "tuple", "dictionary_comprehension", "set_comprehension", "comparison_operator"}
@@ -35,7 +35,7 @@ class Spelling:
 
     def _is_spelled(self, node: Node, depth: int) -> bool:
         """Whether the words around an iterable allow a loader, before any value is looked at."""
-        if _SPELLED.search(self.facts.code(node)):
+        if self._is_named(node):
             return True
         if depth > 2:
             return False
@@ -52,11 +52,11 @@ class Spelling:
                 function = self.facts.names.enclosing(binding.node, "function_definition")
                 calls = self.facts.tensors.mentions(function) if function is not None else []
                 texts = [binding.statement, *calls]
-                if any(_SPELLED.search(self.facts.code(text)) for text in texts):
+                if any(map(self._is_named, texts)):
                     return True
-            elif (
-                binding.kind == "def" and _SPELLED.search(self.facts.code(binding.statement))
-            ) or (binding.value is not None and self._is_spelled(binding.value, depth + 1)):
+            elif (binding.kind == "def" and self._is_named(binding.statement)) or (
+                binding.value is not None and self._is_spelled(binding.value, depth + 1)
+            ):
                 return True
         return False
 
@@ -69,7 +69,12 @@ class Spelling:
         nodes = self.facts.names.attributes(holder).get(name, []) if holder is not None else []
         method = self.facts.names.method(holder, name) if holder is not None else None
         found = [*nodes, *([method] if method is not None else [])]
-        return any(_SPELLED.search(self.facts.code(self.facts.names.statement(n))) for n in found)
+        return any(self._is_named(self.facts.names.statement(node)) for node in found)
+
+    def _is_named(self, node: Node) -> bool:
+        """Whether code holds a word that loaders are named by."""
+        code = self.facts.code(node)
+        return "oader" in code or _SHORT.search(code) is not None
 
     def _is_plain(self, node: Node) -> bool:
         """Whether an iterable's spelling alone says that it is no loader."""

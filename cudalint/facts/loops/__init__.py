@@ -16,7 +16,6 @@ from cudalint.facts.loops.throttle import Throttle
 from cudalint.facts.tensors.definitions import is_module_class, may_call
 from cudalint.facts.tensors.tables import words
 from cudalint.hooks import is_hook, is_step
-from cudalint.lazy import lazy_compile
 from cudalint.reach import Reach
 from cudalint.records import NamedTuple
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Loops", "Reason"]
 
 _APPLIES = words("map filter sorted max min apply tree_map apply_to_collection tree_map_only")
-_TEST = lazy_compile(r"^(?:test|main$)")
 
 
 class Reason(NamedTuple):
@@ -211,7 +209,7 @@ class Loops:
         sites = [*self.facts.tensors.mentions(function), *self._passed(function, name)]
         if any(self.hot(site) is not None and self._is_call_of(site, function) for site in sites):
             return "called"
-        if sites or _TEST.match(name) or name in ("__init__", "__getitem__"):
+        if sites or name.startswith("test") or name in ("main", "__init__", "__getitem__"):
             return None
         return "step" if is_step(name) or self._is_whole_step(function) else None
 

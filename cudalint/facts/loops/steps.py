@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import FUNCTIONS, LOOPS, ancestors, within
 from cudalint.facts.tensors.tables import words
-from cudalint.lazy import lazy_compile
+from cudalint.lazy import Worded, lazy_compile
 from cudalint.rare import Rare
 
 if TYPE_CHECKING:
@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
     from cudalint.facts.python import PythonFacts
 
-_OPTIMIZER = lazy_compile(r"optim|(?:^|[._\[])opt|solver|scaler|adam|sgd|(?:^|[._])engine$", re.I)
-_NO_OPTIMIZER = lazy_compile(r"sched|lr_|warmup|(?:^|[._])envs?\b|prof|ema|swa|pbar|bar$", re.I)
-_EACH = lazy_compile(r"^(?:\w*opt\w*|\w*loss\w*|scaler|p|param|parameter|group|critic|name|net)s?$")
+# In lower case.
+_OPTIMIZER = lazy_compile(r"(?:^|[._\[])opt|solver|scaler|adam|sgd|(?:^|[._])engine$")
+_NO_OPTIMIZER = Worded(
+    ("sched", "lr_", "warmup", "env", "prof", "ema", "swa", "bar"),
+    r"sched|lr_|warmup|(?:^|[._])envs?\b|prof|ema|swa|pbar|bar$",
+)
+_EACH = words("scaler p param parameter group critic name net")
 _NO_CALL = words(
     "train eval to cuda cpu parameters named_parameters state_dict load_state_dict generate half "
     "float modules named_modules children zero_grad requires_grad_ apply save_pretrained compile "
@@ -71,10 +75,10 @@ class Steps:
         function = call.children[0]
         if function.type != "attribute":
             return False
-        owner = self.facts.code(function.children[0])
+        owner = self.facts.code(function.children[0]).lower()
         if _NO_OPTIMIZER.search(owner):
             return False
-        if _OPTIMIZER.search(owner):
+        if "optim" in owner or _OPTIMIZER.search(owner):
             return True
         return self.facts.tensors.value(function.children[0]).kind == "optimizer"
 
@@ -301,4 +305,9 @@ class Steps:
         if right.type in ("list", "tuple"):
             return True
         names = [node for node in (left, *left.named_children) if node.type == "identifier"]
-        return any(_EACH.match(self.facts.code(name)) for name in names)
+        return any(_is_part(self.facts.code(name)) for name in names)
+
+
+def _is_part(name: str) -> bool:
+    """Whether something is named like a part of a step: one of several optimizers, or losses."""
+    return "opt" in name or "loss" in name or name.removesuffix("s") in _EACH

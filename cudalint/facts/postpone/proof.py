@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cudalint.facts.flow import LOOPS, ancestors, within
 from cudalint.facts.writes import writes_in_place
-from cudalint.lazy import lazy_compile
+from cudalint.rare import Rare
 from cudalint.records import record
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
     from cudalint.facts.tensors.values import Value
 
-_HALF = lazy_compile(rb"b?float16|\bhalf\b|autocast|fp16|bf16")
+_HALF = Rare(
+    (b"float16", b"half", b"autocast", b"fp16", b"bf16"), rb"float16|\bhalf\b|autocast|fp16|bf16"
+)
 _FUNCTIONS = ("function_definition", "lambda", "class_definition")
 _OPERATORS = ("binary_operator", "comparison_operator", "unary_operator")
 _VIEWS = frozenset(

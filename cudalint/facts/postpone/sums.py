@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import LOOPS, ancestors, within
@@ -167,7 +166,7 @@ class SumProof(Proof):
 
     def _is_cast_of_itself(self, use: Node) -> bool:
         statement = self.facts.names.statement(use)
-        return bool(re.match(r"(\w+) = (?:float|int)\(\1\)$", self.facts.code(statement)))
+        return _is_cast_again(self.facts.code(statement))
 
 
 def _is_cast(facts: PythonFacts, use: Node) -> bool:
@@ -179,12 +178,16 @@ def _is_cast(facts: PythonFacts, use: Node) -> bool:
     return facts.names.callee(call) in ("builtins.float", "builtins.int")
 
 
+def _is_cast_again(code: str) -> bool:
+    """Whether a statement is `total = float(total)`, or the like with `int`."""
+    name, _, made = code.partition(" = ")
+    return name.isidentifier() and made in (f"float({name})", f"int({name})")
+
+
 def _is_number_again(facts: PythonFacts, loop: Node, name: str) -> bool:
     """Whether `total = float(total)` stands after the loop already, among its like."""
     after = loop.next_named_sibling
-    while after is not None and (
-        after.type == "comment" or re.match(r"(\w+) = (?:float|int)\(\1\)$", facts.code(after))
-    ):
+    while after is not None and (after.type == "comment" or _is_cast_again(facts.code(after))):
         if facts.code(after) in (f"{name} = float({name})", f"{name} = int({name})"):
             return True
         after = after.next_named_sibling

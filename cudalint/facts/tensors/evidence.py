@@ -6,7 +6,7 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from cudalint.lazy import lazy_compile
+from cudalint.lazy import Worded, lazy_compile
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -22,8 +22,9 @@ _OWNER = lazy_compile(rb"[A-Za-z_][\w.]*$")
 _REACH = 80
 # `x.to(device)` as a statement: tensors are not moved in place, modules are.
 _MOVED = lazy_compile(rb"\.(?:to|cuda|half|bfloat16)\([^()\n]*\)[ \t]*$", re.M)
-_NO_MODULE = lazy_compile(
-    r"(?:^|[._])(?:opt\w*|optim\w*|scaler|sched\w*|\w*scheduler|ema|trainer)$"
+_NO_MODULE = Worded(
+    ("opt", "scaler", "sched", "ema", "trainer"),
+    r"(?:^|[._])(?:opt\w*|optim\w*|scaler|sched\w*|\w*scheduler|ema|trainer)$",
 )
 # loss.backward(), accelerator.backward(loss), scaler.scale(loss).backward()
 _BACKWARD = lazy_compile(rb"\.(?:backward|manual_backward|scale)\(\s*([A-Za-z_][\w.]*)?")
