@@ -11,10 +11,9 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     """Run the command line, and end the process with its code."""
-    import gc
+    from cudalint.garbage import collect_rarely
 
-    # Trees are many objects and few cycles: a look for cycles costs 10 ms where LibCST is loaded.
-    gc.set_threshold(100_000, 20, 20)
+    collect_rarely()
     _leave(run())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +59,11 @@ def _begin() -> None:
     """How a worker runs.
 
     An interrupt is the first process's to answer: it ends the others, which would each print where
-    they stood. Garbage is collected rarely: trees are many objects and few cycles (7 % of a run).
+    they stood.
     """
+    import signal  # it makes a table of all signals: 1 ms that a run on one file has no use for
+
+    from cudalint.garbage import collect_rarely
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.set_threshold(50_000, 20, 20)
+    collect_rarely()

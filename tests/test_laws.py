@@ -30,6 +30,7 @@ LAYERS = (
         "lazy",
         "records",
         "cst",
+        "garbage",
         "rare",
         "prose",
         "occurrences",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from typing import NamedTuple
 
 import pytest
 
@@ -109,3 +110,46 @@ def test_a_named_tuple_is_one() -> None:
     assert Pair.__doc__ == "A tuple of our own making."
     with pytest.raises(TypeError):
         Pair()  # type: ignore[call-arg]
+
+
+class Item(records.NamedTuple):
+    name: str
+    size: int = 1
+
+
+class PeerItem(NamedTuple):
+    name: str
+    size: int = 1
+
+
+@pytest.mark.parametrize("many", [1, 30], ids=["few", "many"])
+@pytest.mark.parametrize(("given", "named"), CALLS)
+def test_constructed_like_a_named_tuple(
+    given: tuple[str, ...], named: dict[str, object], many: int
+) -> None:
+    for _ in range(many):
+        try:
+            peer = PeerItem(*given, **named)  # type: ignore[arg-type]
+        except TypeError:
+            with pytest.raises(TypeError):
+                Item(*given, **named)  # type: ignore[arg-type]
+        else:
+            assert Item(*given, **named) == peer  # type: ignore[arg-type]
+
+
+def test_items_of_a_tuple_stay_as_they_are() -> None:
+    item = Item("a", 2)
+    assert (item.name, item.size, item[0], [*item]) == ("a", 2, "a", ["a", 2])
+    assert hash(item) == hash(("a", 2)) and item < Item("b")
+    with pytest.raises(TypeError):
+        item._replace(other=3)  # type: ignore[call-arg]
+    with pytest.raises(AttributeError):
+        item.size = 2  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        item.more = 2  # type: ignore[attr-defined]
+
+
+def test_many_records_are_as_the_first() -> None:
+    values = [Value("a", kept={"x": 1}) for _ in range(30)]
+    assert {value.size for value in values} == {1} and len(set(values)) == 1
+    assert values[29].kept == {"x": 1} and Value("a").kept is not Value("a").kept
