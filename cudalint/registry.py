@@ -233,7 +233,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUP001", "full-fp32-by-default", True, PY, (TORCH, DEVICE, PLACED, RUNS), "unsafe", within=(STEP,)),
     Rule("CUP002", "deprecated-cuda-autocast", True, PY, (TORCH, AMP), "safe", within=((b"autocast", b"custom_fwd", b"custom_bwd"),)),
     Rule("CUP003", "deprecated-cuda-gradscaler", True, PY, (TORCH, AMP), "safe", within=((b"GradScaler",),)),
-    Rule("CUF001", "unfused-attention", True, PY, (TORCH,), "safe", within=((b"oftmax(",), PRODUCT)),
+    Rule("CUF001", "unfused-attention", True, PY, (TORCH,), "safe", within=((b"oftmax(",), (b".mat(", *PRODUCT))),
     Rule("CUF002", "softmax-without-max", True, PY, (TORCH,), "safe", within=(EXP, (b"sum",)), severity="error"),
     Rule("CUF003", "hand-written-softmax", True, PY, (TORCH,), "safe", within=(EXP, (b"max", b"logsumexp"), (b"sum",))),
     Rule("CUF004", "hand-written-rms-norm", True, PY, (TORCH,), "safe", within=(ROOT, MEAN, SQUARE)),

@@ -137,14 +137,28 @@ def _is_sequential(facts: PythonFacts, call: Node) -> bool:
 
 
 def _is_taken_apart(facts: PythonFacts, sequential: Node) -> bool:
-    """Whether the file reads single modules of a sequence that an attribute of `self` holds."""
+    """Whether the file reads single modules of a sequence that an attribute of `self` holds, be it
+    of a module of the file that is given the sequence."""
     parent = sequential.parent
     left = parent.child_by_field_name("left") if parent is not None else None
+    if parent is not None and parent.type == "argument_list":
+        call = parent.parent
+        holder = facts.names.definition(call.children[0]) if call is not None else None
+        if holder is None or holder.type != "class_definition":
+            return False
+        kept = facts.names.attributes(holder).items()
+        given = [name for name, values in kept if {one.type for one in values} == {"identifier"}]
+        text = facts.text[holder.start_byte : holder.end_byte]
+        return any(_reads_single(text, name) for name in given)
     if left is None or left.type != "attribute":
         return False
-    name = re.escape(facts.code(left.children[-1]).encode())
+    return _reads_single(facts.text, facts.code(left.children[-1]))
+
+
+def _reads_single(text: bytes, attribute: str) -> bool:
+    name = re.escape(attribute.encode())
     apart = rb"\.%s(?:\[|\.(?:children|named_children|_modules|modules)\b)|\bin (?:enumerate\()?[\w.]*\.%s\b"
-    return re.search(apart % (name, name), facts.text) is not None
+    return re.search(apart % (name, name), text) is not None
 
 
 # -- forward --------------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ from cudalint.facts.graph.patterns.candidates import (
     aliases,
     attributes,
     functions,
+    modules,
 )
 from cudalint.facts.graph.patterns.deliberate import is_deliberate
 from cudalint.facts.python import PythonFacts
@@ -76,12 +77,14 @@ from cudalint.model import Finding, Span
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
     soft = (*SOFTMAX, *aliases(facts, b"oftmax"), *attributes(facts, b"oftmax"))
-    products = (*PRODUCTS, *aliases(facts, *PRODUCT_NAMES))
+    products = (*PRODUCTS, *aliases(facts, *PRODUCT_NAMES), *modules(facts, PRODUCTS))
     for function in functions(facts, soft, products):
-        for found in attentions(facts.graphs.of(function)):
+        graph = facts.graphs.of(function)
+        for found in attentions(graph):
             nodes = found.nodes(function)
-            result = found.result.node
-            if result is None or found.result.body != function:
+            result = graph.node_of(found.result)
+            inner = found.result.body != function  # of a helper that is handed its parts
+            if result is None or (inner and found.softmax.value.body != function):
                 continue
             if not is_deliberate(facts, result):
                 span = Span(min(nodes[0].start_byte, result.start_byte), result.end_byte)

@@ -227,6 +227,9 @@ def is_worth_vectors(kernel: Function, found: Pattern) -> bool:
     depth = max(map(_depth, found.dense))
     if any(_depth(access) > depth for access in found.neutral if not access.atomic):
         return False
+    turns = max(len(access.loops) for access in found.dense)
+    if any(len(access.loops) > turns for access in found.neutral if access.atomic):
+        return False  # many atomics for each element: they are what it waits for
     if any(access.loads for access in found.dense) or any(map(_is_run, found.neutral)):
         return True
     # What only stores moves data where it fills, and computes where it calls or loops.

@@ -125,6 +125,11 @@ def _of_self(b: Builder, node: Node, name: str) -> Slot:
             return modules.run(b, node, found, slots, f"self.{name}", keywords)
         known = bool(holder.values(name))
         value = holder.assigned(name)
+        forward = _pure_forward(b, value)
+        if forward is not None:
+            slots, keywords = arguments(b, node)
+            made = inline(b, node, forward, [b.env["self"], *slots], keywords)
+            return unknown(b, node, [], slots, keywords, f"self.{name}") if made is None else made
         if value is not None and value.type in ("identifier", "attribute"):
             path = b.facts.names.qualified(value) or ""
             if path.startswith("torch.") and path[6:].rpartition(".")[2].islower():
@@ -138,6 +143,20 @@ def _of_self(b: Builder, node: Node, name: str) -> Slot:
     if not known:
         forget_self(b)  # perhaps a method of a base
     return unknown(b, node, [target] if known else [], slots, keywords, f"self.{name}")
+
+
+def _pure_forward(b: Builder, value: Node | None) -> Node | None:
+    """The `forward` of a module class of the file, where it reads nothing of its object."""
+    if value is None or value.type != "call" or value.children[0].type != "identifier":
+        return None
+    holder = b.facts.names.definition(value.children[0])
+    if holder is None or holder.type != "class_definition":
+        return None
+    forward = b.classes.method(b.classes.get(holder), "forward")
+    body = forward.child_by_field_name("body") if forward is not None else None
+    if body is None or b.classes.method(b.classes.get(holder), "__call__") is not None:
+        return None
+    return None if any(True for _ in b.facts.identifiers("self", "super", inside=body)) else forward
 
 
 def _is_rebound(b: Builder, name: str) -> bool:

@@ -43,6 +43,9 @@ def einsum(
     left, right, out = terms
     if any(len(set(term)) != len(term) for term in terms) or ELLIPSIS in left[1:] + right[1:]:
         return None
+    joined = _joined(terms)
+    if joined is not None:
+        return _over_joined(pool, terms, joined, (a, b), node)
     summed = [token for token in left if token in right and token not in out]
     rows = [token for token in out if token in left and token not in right]
     columns = [token for token in out if token in right and token not in left]
@@ -62,6 +65,56 @@ def einsum(
     made = contract(pool, a, b, None if out[-2:] != [row, column] else node)
     order = [*batch, row, column]
     return permute(pool, made, _order(order, out), node)
+
+
+def _joined(terms: tuple[list[str], ...]) -> list[tuple[str, str]] | None:
+    """The pairs of tokens that stand side by side wherever they stand: rows and columns of images.
+
+    Only of products over a common batch that are of matrices when each pair is one dim, and only
+    where two of their dims are pairs: with one, the first of it may as well be heads.
+    """
+    left, right, out = terms
+    shared = [token for token in left if token in right and token in out]
+    if not shared or ELLIPSIS in (*left, *right, *out):
+        return None
+    kinds = ((left, right), (left, out), (right, out))
+    only = [[t for t in one if t in two and t not in shared] for one, two in kinds]
+    pairs = [(tokens[0], tokens[1]) for tokens in only if len(tokens) == 2]
+    if not all(only) or len(pairs) < 2 or max(map(len, only)) > 2:
+        return None
+    held = [(term, pair) for term in terms for pair in pairs if pair[0] in term]
+    if any(term.index(pair[1]) != term.index(pair[0]) + 1 for term, pair in held):
+        return None
+    return pairs if {*left, *right, *out} == {*shared, *sum(only, [])} else None
+
+
+def _over_joined(
+    pool: Pool,
+    terms: tuple[list[str], ...],
+    pairs: list[tuple[str, str]],
+    operands: tuple[Value, Value],
+    node: Node,
+) -> Value | None:
+    """The einsum over operands whose pairs of dims are one, its result as the einsum has it."""
+    sizes: dict[str, Value] = {}
+    flat: list[Value] = []
+    for term, operand in zip(terms, operands, strict=False):
+        assume_rank(operand, len(term))
+        shape = operand.shape or ()
+        for at, (token, size) in enumerate(zip(term, shape, strict=False)):
+            asked = pool.make("size", (operand,), (at - len(term),)) if size is None else size
+            sizes.setdefault(token, asked)
+        for at in sorted(term.index(first) - len(term) for first, _ in pairs if first in term):
+            dims = (pool.const(at), pool.const(at + 1))
+            operand = pool.make("torch.flatten", (operand, *dims))
+        flat.append(operand)
+    left, right, out = ([t for t in term if t not in {b for _, b in pairs}] for term in terms)
+    made = einsum(pool, (left, right, out), flat[0], flat[1], node)
+    if made is None:
+        return None
+    whole = pool.make("view", (made, *(sizes[token] for token in terms[2])), (), node)
+    whole.shape = tuple([sizes[token] for token in terms[2]])
+    return whole
 
 
 def _arranged(pool: Pool, value: Value, term: list[str], wanted: list[str]) -> Value:

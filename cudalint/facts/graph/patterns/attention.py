@@ -89,10 +89,23 @@ def _match(chain: Chain, product: Value, side: int) -> Attention | None:
     key, assumed = _untransposed(key)
     if _is_weight(key) or _over_channels(query) or not _allowed(above, below):
         return None
+    if _is_over_one_axis(above):
+        return None
     result, order = _result(product, side == 1)
     return Attention(
         result, query, key, values, scores, softmax, above, below, order, roles == 2, assumed
     )
+
+
+def _is_over_one_axis(above: list[Step]) -> bool:
+    """Whether the keys are a row and a column of an image and the softmax is over columns only.
+
+    The dims that an einsum sums over are joined by it; to be one dim of the softmax as well they
+    must be joined in the source.
+    """
+    made = [step.value.op == "torch.flatten" and step.value.node is None for step in above]
+    under = above[len(made) - made[::-1].index(True) :] if any(made) else []
+    return any(made) and not any(step.kind == "view" for step in under)
 
 
 def _result(product: Value, turned: bool) -> tuple[Value, Order]:

@@ -136,6 +136,20 @@ def helpers(
     return tuple(dict.fromkeys(found))
 
 
+def modules(facts: PythonFacts, *groups: Iterable[Word]) -> tuple[bytes, ...]:
+    """The calls `self.NAME(` of modules of the file whose `forward`, which reads nothing of its
+    object, holds a word of every group."""
+    found: list[bytes] = []
+    for start, end, name, _ in _holding(facts, groups):
+        if name != b"forward" or facts.text.find(b"self.", start, end) >= 0:
+            continue
+        at = facts.text.rfind(b"\nclass ", 0, start)
+        holder = re.compile(rb"\nclass (\w+)").match(facts.text, max(at, 0))
+        if holder is not None:
+            found += attributes(facts, holder.group(1) + b"(")
+    return tuple(dict.fromkeys(found))
+
+
 def attributes(facts: PythonFacts, kind: bytes) -> tuple[bytes, ...]:
     """The calls `self.NAME(` of attributes that hold a module of this kind."""
     if kind not in facts.text:
