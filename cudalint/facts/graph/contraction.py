@@ -6,6 +6,7 @@ one value `matmul(q, k)`, and `p @ v` is `matmul(p, v transposed)`.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.layout import assume_rank, inverse, permute, transposed
@@ -85,7 +86,7 @@ def _joined(terms: tuple[list[str], ...]) -> list[tuple[str, str]] | None:
     held = [(term, pair) for term in terms for pair in pairs if pair[0] in term]
     if any(term.index(pair[1]) != term.index(pair[0]) + 1 for term, pair in held):
         return None
-    return pairs if {*left, *right, *out} == {*shared, *sum(only, [])} else None
+    return pairs if {*left, *right, *out} == {*shared, *chain.from_iterable(only)} else None
 
 
 def _over_joined(
