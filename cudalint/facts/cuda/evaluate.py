@@ -16,6 +16,7 @@ from cudalint.facts.cuda.affine import (
 )
 from cudalint.facts.cuda.fragments import expression, substituted
 from cudalint.facts.cuda.macros import integer
+from cudalint.facts.cuda.types import last_name
 from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
@@ -177,7 +178,20 @@ class Evaluator:
             return self.atoms.opaque(("field", text), Kind.UNKNOWN)
         if isinstance(known, Pointer) and argument is not None and argument.type == "identifier":
             return self.load(known._replace(slot=False, offset=known.offset), node)
-        return Poly.of(Atom(text, Kind.UNIFORM))
+        return self._member(root, text) or Poly.of(Atom(text, Kind.UNIFORM))
+
+    def _member(self, root: str, text: str) -> Pointer | None:
+        """`p.x` where a structure of the file, which the kernel is given, declares `float* x`."""
+        if not self.function.is_kernel or not text.startswith(f"{root}."):
+            return None
+        for parameter in self.function.parameters:
+            if parameter.name == root and not parameter.is_pointer and not parameter.type.lanes:
+                name = text[len(root) + 1 :]
+                holder = last_name(parameter.type.name).split()[-1:]
+                declared = self.facts.types.member("".join(holder), name)
+                made = self.facts.types.of(declared, self.function.templates) if declared else None
+                return Pointer(text, "global", ZERO, made) if made and made.pointer else None
+        return None
 
     # Operators
 

@@ -102,6 +102,8 @@ def _wrong_accesses(kernel: Function, parts: Elementwise, found: Pattern) -> str
     for access in found.dense:
         if access.inlined:
             return "an access stands in a macro or a helper"
+        if "." in access.pointer.base:
+            return f"`{access.pointer.base}` is a member of a structure"
         if access.pointer.offset != at or access.pointer.base not in arrays:
             return f"`{short(kernel.facts.code(access.node))}` is not at the thread's own index"
         if element(access.node, access.pointer.base, parts.index) is None:

@@ -134,6 +134,7 @@ class Types:
 
     def __init__(self, text: bytes, macros: Macros) -> None:
         self._macros = macros
+        self._text = text
         self._aliases: dict[str, set[str]] = {}
         self._known: dict[tuple[str, frozenset[str], int], CType] = {}
         for pattern in (_TYPEDEF, _USING):
@@ -153,6 +154,17 @@ class Types:
             reference="&" in spelled,
             volatile="volatile" in spelled,
         )
+
+    def member(self, holder: str, name: str) -> str:
+        """How a structure of the file declares a pointer among its members, "" where it does not."""
+        head = rb"\b(?:struct|class)\s+(?:\w+\s+)?%b\s*(?:final\s*)?\{([^{}]*)" % re.escape(holder.encode())
+        found = re.search(head, self._text) if holder.isidentifier() and name.isidentifier() else None
+        if found is None:
+            return ""
+        made = rb"(?:^|[;{:])\s*((?:const\s+)?[\w:]+(?:\s+const)?\s*\*)[\w\s]*\b%b\s*[;={]"
+        body = re.sub(rb"//[^\n]*|/\*.*?\*/", b"", found.group(1), flags=re.DOTALL)
+        match = re.search(made % name.encode(), body)
+        return match.group(1).decode("utf-8", "replace") if match is not None else ""
 
     def is_pack(self, name: str) -> bool:
         """Whether a name is an alias of the file for a vector type or a pack of elements."""
