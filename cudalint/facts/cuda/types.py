@@ -157,8 +157,12 @@ class Types:
 
     def member(self, holder: str, name: str) -> str:
         """How a structure of the file declares a pointer among its members, "" where it does not."""
-        head = rb"\b(?:struct|class)\s+(?:\w+\s+)?%b\s*(?:final\s*)?\{([^{}]*)" % re.escape(holder.encode())
-        found = re.search(head, self._text) if holder.isidentifier() and name.isidentifier() else None
+        head = rb"\b(?:struct|class)\s+(?:\w+\s+)?%b\s*(?:final\s*)?\{([^{}]*)" % re.escape(
+            holder.encode()
+        )
+        found = (
+            re.search(head, self._text) if holder.isidentifier() and name.isidentifier() else None
+        )
         if found is None:
             return ""
         made = rb"(?:^|[;{:])\s*((?:const\s+)?[\w:]+(?:\s+const)?\s*\*)[\w\s]*\b%b\s*[;={]"

@@ -25,6 +25,8 @@ def plan(finding: Finding, facts: PythonFacts) -> Plan | Refusal:
     mask = facts.names.arguments(call.node).get("attn_mask", _MASK)
     if mask is None:
         return Refusal("the mask is not among its arguments")
+    if call.given["attn_mask"].op == "input":
+        return Refusal("the mask is made by another function")
     place = _place(facts, call, mask)
     exact = proven and (found.keeps or found.outside == float("-inf"))
     safety: Safety = "safe" if exact else "unsafe"

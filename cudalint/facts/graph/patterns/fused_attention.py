@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cudalint.facts.graph.patterns.handed import handed_triangle
 from cudalint.facts.graph.patterns.lengths import positions
 from cudalint.facts.graph.patterns.parameters import parameters
 from cudalint.facts.graph.patterns.triangles import Triangle, triangle
@@ -50,13 +51,17 @@ def causal_mask(facts: PythonFacts, graph: Graph, call: FusedCall) -> tuple[Tria
     """The mask of a call, where it is the causal triangle of as many queries as keys.
 
     A mask of n rows and n columns fits n keys and no other number of queries than n. (Where n is
-    1, the one key is all there is to see.) The second part tells whether the number of keys is
-    proven, or only followed through a rotary embedding.
+    1, the one key is all there is to see.) So one that other functions hand over needs no length.
+    The second part tells whether the number of keys is proven, or only followed through a rotary
+    embedding, or left to the shape of the mask.
     """
     mask, key = call.given.get("attn_mask"), call.given.get("key")
     causal = call.given.get("is_causal")
     if mask is None or key is None or (causal is not None and not is_const(causal, False)):
         return None
+    if mask.op == "input":
+        found = handed_triangle(facts, graph.function, mask)
+        return None if found is None else (found, False)
     found = triangle(facts, graph, mask)
     if found is None or not (found.keeps or found.adds) or found.rows is not found.columns:
         return None

@@ -307,11 +307,11 @@ def _buffer(facts: PythonFacts, graph: Graph, value: Value, depth: int) -> Trian
     if node is None or maker is None or maker == graph.function:
         return None
     made = facts.graphs.of(maker)
-    found = _value_of(facts, made, node)
+    found = value_of(facts, made, node)
     return triangle(facts, made, found, depth - 1) if found is not None else None
 
 
-def _value_of(facts: PythonFacts, graph: Graph, node: Node) -> Value | None:
+def value_of(facts: PythonFacts, graph: Graph, node: Node) -> Value | None:
     """The value of an expression of a function: by its node, or by the name that it is."""
     if graph.opaque is not None:
         return None
