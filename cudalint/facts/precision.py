@@ -75,11 +75,24 @@ class Precision:
             return False
         text = self.facts.code(node)
         parent = node.parent
+        if self._is_idle(node):
+            return False
         if text in ("half", "double"):  # half a width is no format
             return parent is not None and self._is_format(parent, node)
         if text == "float64":
             return parent is not None and self._is_double(parent)
         return True
+
+    def _is_idle(self, node: Node) -> bool:
+        """`from apex import amp` in a file that names it nowhere else: it may have used it once."""
+        path = node.parent
+        statement = path.parent if path is not None else None
+        if path is None or statement is None or statement.type != "import_from_statement":
+            return False
+        if path.type != "dotted_name" or path == statement.child_by_field_name("module_name"):
+            return False
+        uses = self.facts.identifiers(self.facts.code(path))
+        return sum(1 for _ in uses) == 1
 
     def _is_double(self, owner: Node) -> bool:
         """`torch.float64` as a model's or a default's: not an exact sum, a schedule, or NumPy's."""

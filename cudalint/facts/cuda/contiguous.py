@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from cudalint.facts.cuda.access import Access, Loop, Pointer
+from cudalint.facts.cuda.access import Access, Guard, Loop, Pointer
 from cudalint.facts.cuda.affine import Kind, Poly
 from cudalint.facts.cuda.types import named
 from cudalint.lazy import lazy_compile
@@ -19,6 +19,7 @@ _WIDE = lazy_compile(
     rb"|\w*[Vv]ectorized?\w*|[Aa]ligned_?[Vv]ec\w*|[Aa]ligned_?[Aa]rray\w*|Vec(?:tor)?\s*<\w*|\w*[Vv]ec_?[Ss]ize\w*|VEC\w*|cp_async\w*|\w*memcpy_async"
     rb"|Block(?:Load|Store)\w*|ld_?global\w*|cuda_async\w*|tma_\w+)\b|\.v[248]\.|cp\.async"
 )
+_EVERY = lazy_compile(rb"\b(\w+(?:\.\w+)?)[\s)]*%[^%=!<>&|]*==")
 _IDENTIFIER = lazy_compile(rb"[A-Za-z_]\w*")
 _THREADS = lazy_compile(r"(?i)block_?(?:size|dim)|threads|warp_?size")
 _CONSTANT = lazy_compile(r"(?:[\w:]*::)?(?:k[A-Z]\w*|[A-Z][A-Z0-9_]*)\Z|@")
@@ -106,6 +107,8 @@ def _is_dense(access: Access, parameters: set[str], rows: bool) -> bool:
     if factor is None or factor.constant != 1:
         return False
     step = _step(access)
+    if any(_is_of_some(guard, parameters) for guard in access.guards):
+        return False
     if offset.kind == Kind.PIECEWISE and not _walks_warp(access):
         return False
     if not rows:
@@ -115,6 +118,13 @@ def _is_dense(access: Access, parameters: set[str], rows: bool) -> bool:
             return False
     # Without a block or a loop there are no more elements than one block has threads.
     return step is not None or offset.names("blockIdx.x", "blockIdx.y", "blockIdx.z")
+
+
+def _is_of_some(guard: Guard, parameters: set[str]) -> bool:
+    """`if (tid % (2 * stride) == 0)`: the threads that pass have others between them."""
+    text = (guard.node.text or b"") if guard.kind > Kind.UNIFORM else b""
+    divided = [match.group(1).decode() for match in _EVERY.finditer(text)]
+    return any(name not in parameters and not _CONSTANT.match(name) for name in divided)
 
 
 def _is_tile(step: Poly | None) -> bool:
