@@ -78,9 +78,11 @@ def analyse(
         return Analysis(source, None, ())
     if _TOO_DEEP in text.translate(_BRACKETS):
         return Analysis(source, None, (), ["not checked: brackets nested more than 200 deep"])
-    if not asked and _is_silent(source, surviving, settings, package):
-        return Analysis(source, None, ())
-    facts = facts_of(source, settings, package)
+    if not asked:
+        surviving = _not_silent(source, passed, settings, package)
+        if not surviving:
+            return Analysis(source, None, ())
+    facts = facts_of(source, settings, package, passed.hot)
     errors: list[str] = []
     reports = [
         Reported(rule, finding, None)
@@ -117,7 +119,12 @@ def _in_strings(facts: Facts, rules: tuple[Rule, ...], errors: list[str]) -> lis
     return [r if r.rule.fix is None else Reported(r.rule, r.finding, refusal) for r in reports]
 
 
-def facts_of(source: Source, settings: Settings, package: PackageFacts) -> Facts:
+def facts_of(
+    source: Source,
+    settings: Settings,
+    package: PackageFacts,
+    hot: tuple[int, ...] | None = None,
+) -> Facts:
     """The facts of a source in its language; nothing is computed yet."""
     if source.language == "cuda":
         from cudalint.facts.cuda import CudaFacts
@@ -125,27 +132,36 @@ def facts_of(source: Source, settings: Settings, package: PackageFacts) -> Facts
         return CudaFacts(source, settings, package)
     from cudalint.facts.python import PythonFacts
 
-    return PythonFacts(source, settings, package)
+    facts = PythonFacts(source, settings, package)
+    facts.hot = hot
+    return facts
 
 
-def _is_silent(
-    source: Source, rules: Iterable[Rule], settings: Settings, package: PackageFacts
-) -> bool:
-    """Whether the definitions that rules look at show that none finds anything.
+def _not_silent(
+    source: Source, passed: Passed, settings: Settings, package: PackageFacts
+) -> tuple[Rule, ...]:
+    """The rules that the definitions they look at do not show to find nothing.
 
     A look at few definitions costs less than the tree of a long file; what is found there is
     found again in the whole tree, with all that its fix needs.
     """
+    rules = passed.rules
     if source.language != "python" or len(source.text) < LONG:
-        return False
+        return rules
     from cudalint.facts.trees import Parts
 
-    facts = facts_of(source, settings, package)
+    facts = facts_of(source, settings, package, passed.hot)
     facts.trees = Parts(source)
-    try:
-        return not any(True for rule in rules for _ in rule.load_check().check(facts))
-    except Exception:  # it needs the whole tree, or will crash there too
-        return False
+    kept = []
+    for at, rule in enumerate(rules):
+        try:
+            if any(True for _ in rule.load_check().check(facts)):
+                kept.append(rule)
+        except (
+            Exception
+        ):  # it needs the whole tree, or will crash there too; facts may be half made
+            return (*kept, *rules[at:])
+    return tuple(kept)
 
 
 def _findings(rule: Rule, facts: Facts, errors: list[str]) -> Iterator[Finding]:

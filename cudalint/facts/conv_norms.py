@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cudalint.facts.graph.patterns.candidates import aliases, attributes, functions
 from cudalint.lazy import lazy_compile
+from cudalint.rare import Rare
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 _CONV = lazy_compile(r"torch\.nn\.(?:Lazy)?Conv(?:Transpose)?[123]d$")
-_WORD = lazy_compile(rb"\b(?:Lazy)?Conv(?:Transpose)?[123]d\b")
+_WORD = Rare((b"Conv",), rb"\b(?:Lazy)?Conv(?:Transpose)?[123]d\b")
 _NORM = lazy_compile(r"torch\.nn\.(?:(?:Lazy)?BatchNorm[123]d|SyncBatchNorm)$")
 # Norms that are put into eval mode while the rest trains use the mean of other days.
 _FROZEN = lazy_compile(
@@ -35,10 +36,9 @@ class Pair(NamedTuple):
 
 def pairs(facts: PythonFacts) -> Iterator[Pair]:
     """Every such pair whose convolution may have a bias, in source order."""
-    if _FROZEN.search(facts.text):
-        return
     found = {pair.conv.id: pair for pair in (*_in_sequences(facts), *_in_forwards(facts))}
-    yield from sorted(found.values(), key=lambda pair: pair.conv.start_byte)
+    if found and not _FROZEN.search(facts.text):
+        yield from sorted(found.values(), key=lambda pair: pair.conv.start_byte)
 
 
 # -- nn.Sequential --------------------------------------------------------------------------------
@@ -56,7 +56,8 @@ def _in_sequences(facts: PythonFacts) -> Iterator[Pair]:
 
 
 def _calls(facts: PythonFacts, kind: re.Pattern[str]) -> Iterator[Node]:
-    words = {word.decode() for word in (*_WORD.findall(facts.text), *aliases(facts, b"Conv"))}
+    spelled = (match[0] for match in _WORD.finditer(facts.text))
+    words = {word.decode() for word in (*spelled, *aliases(facts, b"Conv"))}
     for call in facts.calls(*sorted(words)):
         if kind.match(facts.names.callee(call) or ""):
             yield call

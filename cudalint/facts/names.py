@@ -69,6 +69,7 @@ class Names:
     def __init__(self, facts: PythonFacts) -> None:
         self.facts = facts
         self._scopes: dict[int, Scope] = {}
+        self._around: dict[int, Scope] = {}
         self._qualified: dict[int, str | None] = {}
         self._attributes: dict[int, dict[str, list[Node]]] = {}
 
@@ -87,12 +88,20 @@ class Names:
 
     def scope(self, node: Node) -> Scope:
         """The scope that the code of `node` runs in (a parameter default: the one outside)."""
-        child, parent = node, node.parent
-        while parent is not None and parent.type != "module":
-            if parent.type in SCOPES and _runs_inside(parent, child):
-                return self._scope(parent)
-            child, parent = parent, parent.parent
-        return self.module
+        passed: list[int] = []  # each step up is a walk from the root: blocks are asked for once
+        while (found := self._around.get(node.id)) is None:
+            passed.append(node.id)
+            parent = node.parent
+            if parent is None or parent.type == "module":
+                found = self.module
+                break
+            if parent.type in SCOPES and _runs_inside(parent, node):
+                found = self._scope(parent)
+                break
+            node = parent
+        for each in passed:
+            self._around[each] = found
+        return found
 
     def _scope(self, node: Node) -> Scope:
         if (known := self._scopes.get(node.id)) is not None:

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 
 class PythonFacts(Facts):
-    """Names, loops, tensors and value graphs of one Python file."""
+    """Names, loops, tensors and value graphs of one Python file.
+
+    `hot`: where the first look found that code may run every step (see `sieve.Passed`).
+    """
+
+    hot: tuple[int, ...] | None = None
 
     @cached_property
     def names(self) -> Names:
@@ -90,9 +95,12 @@ class PythonFacts(Facts):
 
     def holds(self, group: Iterable[Word], start: int, end: int) -> bool:
         """Whether the code in a range of rows holds one of some words."""
-        return any(
-            True for word in group for _ in self._prose.without(places(self.text, word, start, end))
-        )
+        for word in group:
+            if isinstance(word, bytes) and self.text.find(word, start, end) < 0:
+                continue
+            if any(True for _ in self._prose.without(places(self.text, word, start, end))):
+                return True
+        return False
 
     @cached_property
     def _prose(self) -> Prose:

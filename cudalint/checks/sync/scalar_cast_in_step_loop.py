@@ -61,11 +61,18 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 _CASTS = ("float", "int", "bool", "round")
+# What is cast there is no tensor, or the call is a method's: `float("nan")`, `x.float()`.
+_NO_TENSOR = lazy_compile(
+    rb"(?<=\.)\w|\w+\((?:[\"'][^\"'\n]*[\"']\)|[-+]?[\d.]+\)|os\.(?:environ|getenv)\b"
+    rb"|(?:len|math\.\w+)\([^()\n]*\)\))"
+)
 _PERCENT = lazy_compile(rb"%")
+_BEFORE_PERCENT = (b'"', b"'", b")", b"\\", b"\n")
 _FSTRING = Rare(
     tuple(letter + quote for letter in (b"f", b"F", b"r", b"R") for quote in (b"'", b'"')),
     rb"\b(?:[fF][rR]?|[rR][fF])[\"']",
 )
+_QUOTED = (b'"', b"'", b'f"', b"f'")
 _STRINGS = ("string", "concatenated_string")
 
 
@@ -102,7 +109,10 @@ def _is_device_tensor(facts: PythonFacts, node: Node) -> bool:
 
 def _casts(facts: PythonFacts) -> Iterator[tuple[Node, list[Node], str]]:
     """`float(x)` and its like, of one argument."""
-    for call in facts.calls(*_CASTS, where=facts.loops.may_run):
+    text, may_run = facts.text, facts.loops.may_run
+    for call in facts.calls(
+        *_CASTS, where=lambda at: not _NO_TENSOR.match(text, at) and may_run(at)
+    ):
         given = facts.names.arguments(call).positional
         if not given or call.children[0].type != "identifier":
             continue
@@ -114,7 +124,8 @@ def _casts(facts: PythonFacts) -> Iterator[tuple[Node, list[Node], str]]:
 def _percents(facts: PythonFacts) -> Iterator[tuple[Node, list[Node], str]]:
     """`"%f" % x`, `"%d %f" % (n, x)`."""
     for at in facts.places(_PERCENT):
-        sign = facts.at(at, at + 1) if facts.loops.may_run(at) else None
+        formats = facts.text[max(0, at - 80) : at].rstrip(b" \t")[-1:] in _BEFORE_PERCENT
+        sign = facts.at(at, at + 1) if formats and facts.loops.may_run(at) else None
         node = sign.parent if sign is not None and sign.type == "%" else None
         if node is None or node.type != "binary_operator":
             continue
@@ -129,7 +140,8 @@ def _percents(facts: PythonFacts) -> Iterator[tuple[Node, list[Node], str]]:
 def _formats(facts: PythonFacts) -> Iterator[tuple[Node, list[Node], str]]:
     """`f"{x:.3f}"`, each value a read of its own, and `"{:.3f}".format(x)`."""
     for at in facts.places(_FSTRING):
-        start = facts.at(at, at + 1) if facts.loops.may_run(at) else None
+        counts = _is_filled(facts.text, at) and not _is_raised(facts.text, at)
+        start = facts.at(at, at + 1) if counts and facts.loops.may_run(at) else None
         string = start.parent if start is not None and start.type == "string_start" else None
         for node in string.named_children if string is not None else ():
             value = node.child_by_field_name("expression") if node.type == "interpolation" else None
@@ -141,6 +153,24 @@ def _formats(facts: PythonFacts) -> Iterator[tuple[Node, list[Node], str]]:
             continue
         given = facts.names.arguments(call)
         yield call, [*given.positional, *given.keywords.values()], "formatting"
+
+
+def _is_filled(text: bytes, at: int) -> bool:
+    """Whether a formatted string may hold a value: one of a single row needs a brace there."""
+    row = text[at : text.find(b"\n", at)]
+    return b"{" in row or row.endswith(b"\\") or b'"""' in row or b"'''" in row
+
+
+def _is_raised(text: bytes, at: int) -> bool:
+    """Whether a string is the message of an exception: in the row of a `raise`, or first below it."""
+    start = text.rfind(b"\n", 0, at) + 1
+    row = text[start:at].lstrip()
+    if row:
+        return row.startswith(b"raise ")
+    while start > 0 and (not row or row.startswith(_QUOTED)):
+        end, start = start - 1, text.rfind(b"\n", 0, start - 1) + 1
+        row = text[start:end].strip()
+    return row.startswith(b"raise ") and row.endswith(b"(")
 
 
 def _is_text(node: Node) -> bool:

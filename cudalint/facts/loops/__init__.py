@@ -16,7 +16,7 @@ from cudalint.facts.loops.throttle import Throttle
 from cudalint.facts.tensors.definitions import is_module_class, may_call
 from cudalint.facts.tensors.tables import words
 from cudalint.hooks import is_hook, is_step
-from cudalint.reach import Reach
+from cudalint.reach import Reach, is_within
 from cudalint.records import NamedTuple
 
 if TYPE_CHECKING:
@@ -48,8 +48,11 @@ class Loops:
         self._holders: dict[int, bool] = {}
 
     @cached_property
-    def _reach(self) -> Reach:
-        return Reach.of(self.facts.text, self.facts.settings.hot_functions)
+    def _ranges(self) -> tuple[int, ...]:
+        """Where code may be hot, by names alone: known from the first look, as a rule."""
+        if self.facts.hot is not None:
+            return self.facts.hot
+        return Reach.of(self.facts.text, self.facts.settings.hot_functions).ranges
 
     @property
     def any(self) -> bool:
@@ -57,11 +60,11 @@ class Loops:
 
         Most files of a library have none, and are done without a look at who calls whom.
         """
-        return self._reach.any
+        return bool(self._ranges)
 
     def may_run(self, place: int) -> bool:
         """Whether the code at an offset may be hot, by names alone: no tree is looked at."""
-        return self._reach.runs(place)
+        return is_within(self._ranges, place)
 
     # -- questions ----------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from cudalint import definitions
 from cudalint.definitions import Function
 from cudalint.facts.words import Word
 from cudalint.lazy import lazy_compile
-from cudalint.occurrences import PART
 from cudalint.rare import Rare
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ ROOTS: tuple[Word, ...] = (
 )
 _ASSIGNED = lazy_compile(rb"self\.(\w+)\s*(?::[^=\n]*)?=([^\n]*)$", re.MULTILINE)
 _BESIDE = lazy_compile(rb"(?:self\.\w+\s*,\s*)*")  # the rest of `self.a, self.b = …`
+# What `_ALIAS` cannot be without: it begins with the stem, which `re` seeks like `bytes.find`.
+_RENAMED = rb"(?:%s)\w*(?=[ \t]+as[ \t]|[ \t\r]*(?:\n|\Z))"
 _ALIAS = rb"\b\w*%s\w*\s+as\s+(\w+)|^\s*(\w+)\s*=\s*[\w.]*%s\w*\s*$"
 
 
@@ -102,22 +103,20 @@ def aliases(facts: PythonFacts, *names: bytes) -> tuple[bytes, ...]:
         stem = re.escape(name.strip(b".("))
         if not stem or stem == b"@":
             continue
-        for row in _rows(facts.text, name.strip(b".(")):
+        for row in _rows(facts.text, stem):
             matches = re.finditer(_ALIAS % (stem, stem), row)
             found += [group for match in matches for group in match.groups() if group]
     return tuple(dict.fromkeys(found))
 
 
-def _rows(text: bytes, word: bytes) -> Iterator[bytes]:
-    """The rows that hold a word and may give it another name: `as`, or they end in a name."""
-    at = text.find(word)
-    while at >= 0:
-        end = text.find(b"\n", at)
-        end = len(text) if end < 0 else end
-        row = text[text.rfind(b"\n", 0, at) + 1 : end]
-        if b" as " in row or (b"=" in row and row.rstrip()[-1] in PART):
-            yield row
-        at = text.find(word, end)
+def _rows(text: bytes, stem: bytes) -> Iterator[bytes]:
+    """The rows in which a word that holds a stem may get another name: before `as`, or at the end."""
+    last = 0
+    for match in re.finditer(_RENAMED % stem, text):
+        if match.start() >= last:
+            last = text.find(b"\n", match.end())
+            last = len(text) if last < 0 else last
+            yield text[text.rfind(b"\n", 0, match.start()) + 1 : last]
 
 
 def helpers(
