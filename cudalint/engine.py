@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from cudalint.look import Look, for_strings, suppresses
 from cudalint.model import Edit, Finding, PackageFacts, Patch, Plan, Refusal, Source, Span
 from cudalint.records import field, record
 from cudalint.registry import Rule, by_code
-from cudalint.suppress import Problem, Suppression, problems, suppressions, without
+from cudalint.suppress import Problem, Suppression, holds_none, problems, suppressions, without
 
 if TYPE_CHECKING:
     from cudalint.facts import Facts
@@ -61,10 +62,13 @@ def analyse(
     settings: Settings,
     package: PackageFacts,
     passed: Passed | None = None,
+    *,
+    edited: bool = True,
 ) -> Analysis:
     """Check a source with the rules given; nothing is parsed where none can fire.
 
-    `passed` is what the sieve left of them, where it was asked already (see `Look`).
+    `passed` is what the sieve left of them, where it was asked already (see `Look`). `edited`: the
+    edits of fixes may be asked for.
     """
     given, text, language = tuple(rules), source.text, source.language
     selected = tuple(rule for rule in given if language in rule.languages)
@@ -78,23 +82,44 @@ def analyse(
         return Analysis(source, None, ())
     if _TOO_DEEP in text.translate(_BRACKETS):
         return Analysis(source, None, (), ["not checked: brackets nested more than 200 deep"])
-    if not asked:
-        surviving = _not_silent(source, passed, settings, package)
-        if not surviving:
-            return Analysis(source, None, ())
+    if not asked and language == "python" and len(text) >= LONG:
+        made = _by_parts(facts_of(source, settings, package, passed.hot), surviving, edited)
+        if isinstance(made, Analysis):
+            return made
+        surviving = made
     facts = facts_of(source, settings, package, passed.hot)
     errors: list[str] = []
-    reports = [
-        Reported(rule, finding, None)
-        for rule in surviving
-        for finding in _findings(rule, facts, errors)
-    ]
+    reports = [Reported(rule, f) for rule in surviving for f in _findings(rule, facts, errors)]
     if not settings.ignore_noqa:
         reports = _unsuppressed(facts, reports, selected, not errors)
-    reports = [_planned(report, facts, settings, errors) for report in reports]
+    reports = [_planned(report, facts, errors) for report in reports]
     reports += _in_strings(facts, given, errors)
-    reports.sort(key=lambda report: (report.finding.span, report.rule.code))
-    return Analysis(source, facts, tuple(reports), errors)
+    return Analysis(source, facts, _ordered(reports), errors)
+
+
+def _by_parts(facts: Facts, rules: tuple[Rule, ...], edited: bool) -> Analysis | tuple[Rule, ...]:
+    """What the definitions show that rules look at; where that is not enough, for which rules.
+
+    A look at few definitions costs less than the tree of a long file, which edits need.
+    """
+    from cudalint.facts.trees import Parts
+
+    facts.trees = Parts(facts.source)
+    reports: list[Reported] = []
+    kept: list[Rule] = []
+    errors: list[str] = []
+    for at, rule in enumerate(rules):
+        try:
+            found = list(islice(_distinct(rule, facts), 1 if edited else None))
+        except Exception:  # it needs the whole tree, or will crash there too
+            return (*kept, *rules[at:])  # facts may be half made
+        if found:
+            kept.append(rule)
+            reports += [Reported(rule, finding) for finding in found]
+    if kept and (edited or not (facts.settings.ignore_noqa or holds_none(facts.text))):
+        return tuple(kept)
+    planned = [_planned(report, facts, errors) for report in reports]
+    return tuple(kept) if errors else Analysis(facts.source, facts, _ordered(planned))
 
 
 def _in_strings(facts: Facts, rules: tuple[Rule, ...], errors: list[str]) -> list[Reported]:
@@ -137,40 +162,21 @@ def facts_of(
     return facts
 
 
-def _not_silent(
-    source: Source, passed: Passed, settings: Settings, package: PackageFacts
-) -> tuple[Rule, ...]:
-    """The rules that the definitions they look at do not show to find nothing.
+def _ordered(reports: list[Reported]) -> tuple[Reported, ...]:
+    return tuple(sorted(reports, key=lambda report: (report.finding.span, report.rule.code)))
 
-    A look at few definitions costs less than the tree of a long file; what is found there is
-    found again in the whole tree, with all that its fix needs.
-    """
-    rules = passed.rules
-    if source.language != "python" or len(source.text) < LONG:
-        return rules
-    from cudalint.facts.trees import Parts
 
-    facts = facts_of(source, settings, package, passed.hot)
-    facts.trees = Parts(source)
-    kept = []
-    for at, rule in enumerate(rules):
-        try:
-            if any(True for _ in rule.load_check().check(facts)):
-                kept.append(rule)
-        except (
-            Exception
-        ):  # it needs the whole tree, or will crash there too; facts may be half made
-            return (*kept, *rules[at:])
-    return tuple(kept)
+def _distinct(rule: Rule, facts: Facts) -> Iterator[Finding]:
+    seen: set[Span] = set()
+    for finding in rule.load_check().check(facts):
+        if finding.span not in seen:
+            seen.add(finding.span)
+            yield finding
 
 
 def _findings(rule: Rule, facts: Facts, errors: list[str]) -> Iterator[Finding]:
     try:
-        seen: set[Span] = set()
-        for finding in rule.load_check().check(facts):
-            if finding.span not in seen:
-                seen.add(finding.span)
-                yield finding
+        yield from _distinct(rule, facts)
     except Exception as error:  # one broken rule must not take the others with it
         errors.append(crash(rule, "check", error))
 
@@ -220,10 +226,8 @@ def _own_report(facts: Facts, problem: Problem, found: list[Suppression]) -> Rep
     return Reported(rule, finding, own=Patch((edit,)))
 
 
-def _planned(report: Reported, facts: Facts, settings: Settings, errors: list[str]) -> Reported:
-    if facts.source.problem is not None:
-        return Reported(report.rule, report.finding)
-    if not settings.fixable(report.rule):
+def _planned(report: Reported, facts: Facts, errors: list[str]) -> Reported:
+    if facts.source.problem is not None or not facts.settings.fixable(report.rule):
         return Reported(report.rule, report.finding)
     if report.rule.by_engine:
         return report

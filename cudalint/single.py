@@ -45,11 +45,14 @@ def check_file(
     if surviving is not None:
         same = source.encoding == "utf-8" and not source.bom  # else the places are others
         passed = Passed(tuple(r for r in rules if r.code in surviving), hot if same else None)
-    analysis = engine.analyse(source, rules, settings, package, passed)
+    shown = edits == "shown"
+    analysis = engine.analyse(
+        source, rules, settings, package, passed, edited=shown or mode == "add-noqa"
+    )
     if mode == "add-noqa":
         return _annotated(target, source, analysis)
-    found = diagnostics(analysis, settings, edits=edits == "shown")
-    text = source.text if found and edits == "shown" else None
+    found = diagnostics(analysis, settings, edits=shown)
+    text = source.text if found and shown else None
     return _result(source, text, diagnostics=found, errors=tuple(analysis.errors))
 
 

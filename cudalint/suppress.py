@@ -92,10 +92,15 @@ def _names_us_after(text: bytes, word: bytes) -> bool:
     return False
 
 
+def holds_none(text: bytes) -> bool:
+    """Whether no word of a directive occurs in a text."""
+    lowered = text.lower()
+    return not any(word in lowered for word in _WORDS)
+
+
 def suppressions(facts: Facts) -> list[Suppression]:
     """Every directive in the comments of a file, in source order."""
-    lowered = facts.text.lower()
-    if not any(word in lowered for word in _WORDS):
+    if holds_none(facts.text):
         return []
     found = []
     pattern = _CUDA if facts.source.language == "cuda" else _PYTHON

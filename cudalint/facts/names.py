@@ -284,7 +284,7 @@ class Names:
         An import of the file is used as it is spelled; a taken name gets an alias.
         """
         path = f"{module}.{name}" if name else module
-        for bound, bindings in self.module.bindings.items():
+        for bound, bindings in self.imported():
             if all(one.kind == "import" and one.target == path for one in bindings):
                 return bound, Need(module, name, "" if bound == (name or module) else bound)
         wanted = name or module.partition(".")[0]
@@ -292,6 +292,13 @@ class Names:
             alias = f"cudalint_{wanted}"
             return alias, Need(module, name, alias)
         return name or module, Need(module, name)
+
+    def imported(self) -> list[tuple[str, list[Binding]]]:
+        """The names that imports of the module bind, with all that binds them, in source order."""
+        bindings = self.module.bindings
+        known = dict.items(bindings)  # without definitions, which would be parsed for it
+        names = [name for name, found in known if any(one.kind == "import" for one in found)]
+        return [(name, bindings.get(name, [])) for name in names]
 
     def _taken(self, name: str) -> bool:
         """Whether the file gives the name a meaning of its own."""

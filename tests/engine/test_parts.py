@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from cudalint import engine
+from cudalint.diagnostics import diagnostics
 from cudalint.facts.python import PythonFacts
 from cudalint.facts.trees import NeedsWhole, Parts
-from cudalint.model import PackageFacts, Source
+from cudalint.model import Diagnostic, PackageFacts, Source
 from cudalint.settings import Settings
-from tests.harness.linting import found
-from tests.harness.programs import Case, cases
+from tests.harness.linting import found, settings_for
+from tests.harness.programs import Case, Program, cases, programs
 
+PROGRAMS = [program for program in programs() if not program.is_cuda]
 FIRING = [case for case in cases() if case.language == "python" and case.block.expected]
 TEXT = b'''"""A module.
 
@@ -55,6 +57,31 @@ def parts(text: bytes) -> tuple[PythonFacts, Parts]:
 def test_what_fires_is_not_silent_by_its_parts(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "LONG", 0)
     assert found(case.block.text, case.codes) == case.block.expected
+
+
+def said(text: str, codes: tuple[str, ...], config: str) -> tuple[Diagnostic, ...]:
+    """What is said of a program where the edits of its fixes are not asked for."""
+    settings, source = settings_for(codes, config), Source("before.py", text.encode())
+    analysis = engine.analyse(source, settings.rules, settings, PackageFacts(), edited=False)
+    assert not analysis.errors, analysis.errors
+    return diagnostics(analysis, settings, edits=False)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.id)
+def test_parts_say_what_the_whole_says(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = program.options.get("config", "")
+    whole = said(program.before.text, program.codes, config)
+    monkeypatch.setattr(engine, "LONG", 0)
+    assert said(program.before.text, program.codes, config) == whole
+
+
+@pytest.mark.parametrize("case", FIRING, ids=lambda case: case.id)
+def test_parts_of_a_case_say_what_the_whole_says(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = said(case.block.text, case.codes, "")
+    monkeypatch.setattr(engine, "LONG", 0)
+    assert said(case.block.text, case.codes, "") == whole
 
 
 def test_names_are_those_of_the_whole_file() -> None:

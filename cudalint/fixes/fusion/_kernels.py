@@ -52,7 +52,7 @@ def kernel(facts: PythonFacts, name: str, torch: tuple[str, str] | None = None) 
 
 def of_torch(facts: PythonFacts, module: str, name: str) -> tuple[str, Need]:
     """A function of torch as the file spells it (`F.softmax`, `torch.softmax`), with its import."""
-    for bound, bindings in facts.names.module.bindings.items():
+    for bound, bindings in facts.names.imported():
         if len(bindings) != 1 or bindings[0].kind != "import":
             continue
         if bindings[0].target == f"{module}.{name}":
