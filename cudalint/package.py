@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SECONDS = 0.02  # to read a package that the run did not walk; what is then lacking is unknown
 _NAMES_CUDA = (b".cuda(", b'"cuda"', b"'cuda'", b'"cuda:', b"'cuda:", b"torch.cuda.")
 _NAMES_ACCELERATOR = (b"torch.accelerator", b"Accelerator(")
+_PINNED = b"pin_memory"
+WORDS = (*_NAMES_CUDA, *_NAMES_ACCELERATOR, _PINNED)
 # What stands at the top of a project, and how far above a package that top is looked for.
 _MARKS = (
     *(".git", "pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "environment.yml"),
@@ -39,12 +41,14 @@ class Bits(NamedTuple):
 
 
 def bits_of(data: bytes, holds: Holds | None = None) -> Bits:
-    """The bits of one file's bytes."""
-    holds = holds or data.__contains__
-    words: tuple[bytes, ...] = _NAMES_CUDA if holds(b"cuda") else ()
-    if holds(b"ccelerator"):
+    """The bits of one file's bytes; `holds` knows which of `WORDS` they hold."""
+    if holds is not None:
+        pins = holds(_PINNED) and _PINS.search(data) is not None
+        return Bits(any(map(holds, WORDS[:-1])), pins)
+    words: tuple[bytes, ...] = _NAMES_CUDA if b"cuda" in data else ()
+    if b"ccelerator" in data:
         words += _NAMES_ACCELERATOR
-    pins = holds(b"pin_memory") and _PINS.search(data) is not None
+    pins = _PINNED in data and _PINS.search(data) is not None
     return Bits(any(word in data for word in words), pins)
 
 

@@ -218,7 +218,36 @@ CURVES = (b"erf(", b"tanh(", b"igmoid(", b"igmoid_(", b"ndtr(")
 # What a norm cannot be written without: the name of its class or function, or its root.
 NORM = (Rare((b"Norm",), rb"Norm(?!al(?!ize))"), b"norm(", *ROOT)
 # `1 + scale`, in the file: a helper may hold it.
-ONE_MORE = (b"1 +", b"1+", b"+ 1", b"+1", b"1.0 +", b"1.0+", b"1. +", b"1.+", b"add(1", b"ada_")
+ONE_MORE = Rare(
+    (b"1 +", b"1+", b"+ 1", b"+1", b"1.0 +", b"1.0+", b"1. +", b"1.+", b"add(1", b"ada_"),
+    rb"(?:^|[(=*\[, ])1(?:\.0?)? ?\+|\+ ?1(?:\.0?)?[ \t]*(?:[)*#]|\r?$)|add\(1\b|\bada_(?:layer|rms)_norm\(",
+)
+# A mean or variance that is called, or gets another name.
+SPREAD = (
+    *(b"var(", b"var_mean(", b"mean(", b"sum("),
+    Rare((b"var", b"mean"), rb"(?:var|mean)\w*\s+as\b|=\s*[\w.]*(?:var|mean)\w*\s*$"),
+)
+CONVOLUTION = (
+    Rare(
+        (b"Conv",),
+        rb"\b(?:Lazy)?Conv(?:Transpose)?[123]d\b|Conv\w*\s+as\b|=\s*[\w.]*Conv\w*\s*$",
+    ),
+)
+# The logarithm of a softmax, or its likelihood; a loss, or a wide copy for it: of each pair of these
+# a file holds one, because it holds both halves of one of two pairs.
+SOFTMAX = (b"oftmax",)
+ENTROPY = (b"ross_entropy", b"CrossEntropyLoss")
+LIKELIHOOD = (
+    Rare(
+        (b"log(",), rb"log(?<!math\.log)(?<!np\.log)(?<!logger\.log)(?<!self\.log)(?<!wandb\.log)\("
+    ),
+    *(b"nll_loss", b"NLLLoss", b"one_hot"),
+)
+WIDE = (b".float(", b"float32", b"torch.float")
+LOSSES = (
+    *((*SOFTMAX, *ENTROPY), (*SOFTMAX, *WIDE)),
+    *((*LIKELIHOOD, *ENTROPY), (*LIKELIHOOD, *WIDE)),
+)
 
 # fmt: off
 RULES: tuple[Rule, ...] = (
@@ -237,28 +266,28 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF002", "softmax-without-max", True, PY, (TORCH,), "safe", within=(EXP, (b"sum",)), severity="error"),
     Rule("CUF003", "hand-written-softmax", True, PY, (TORCH,), "safe", within=(EXP, (b"max", b"logsumexp"), (b"sum",))),
     Rule("CUF004", "hand-written-rms-norm", True, PY, (TORCH,), "safe", within=(ROOT, MEAN, SQUARE)),
-    Rule("CUF005", "hand-written-layer-norm", True, PY, (TORCH,), "safe", within=(ROOT, (b"var", b"mean", b"sum("))),
+    Rule("CUF005", "hand-written-layer-norm", True, PY, (TORCH,), "safe", within=(ROOT, SPREAD)),
     Rule("CUF006", "unfused-residual-norm", True, PY, (TORCH,), "unsafe", within=((b"Norm", b"norm("), SUMMED)),
     Rule("CUF007", "hand-written-gelu", True, PY, (TORCH,), "safe", within=(CURVES, (b"*", b".mul", b"multiply"))),
     Rule("CUF008", "unfused-gated-activation", True, PY, (TORCH,), "safe", within=(UNITS, (b"*", b".mul", b"multiply"))),
     Rule("CUF009", "unfused-rotary-embedding", True, PY, (TORCH, JOINED), "safe", within=(COS, SIN)),
-    Rule("CUF010", "log-of-softmax", True, PY, (TORCH, (b"oftmax", b"ross_entropy", b"CrossEntropyLoss"), (b"log(", b"nll_loss", b"NLLLoss", b"one_hot", b".float(", b"float32", b"torch.float")), "safe"),
-    Rule("CUF011", "materialized-lm-head-logits", True, PY, (TORCH, (b"ross_entropy", b"CrossEntropyLoss"), (b"inear", b"weight")), "safe"),
+    Rule("CUF010", "log-of-softmax", True, PY, (TORCH, *LOSSES), "safe"),
+    Rule("CUF011", "materialized-lm-head-logits", True, PY, (TORCH, ENTROPY, (b"inear", b"weight")), "safe"),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (Rare((b"Adam", b"SGD"), rb"\b(?:AdamW?|SGD)\b(?:\(| as\b)|=[ \t]*[\w.]*\b(?:AdamW?|SGD)\b"),)), "safe"),
     Rule("CUF013", "separate-qkv-projections", False, PY, (TORCH, (b"Linear",)), None, within=((b"self.",), (b"q", b"Q"), (b"k", b"K"), (b"v", b"V"))),
-    Rule("CUF014", "unfused-adaptive-norm", True, PY, (TORCH, ONE_MORE), "safe", within=(NORM,)),
+    Rule("CUF014", "unfused-adaptive-norm", True, PY, (TORCH, (ONE_MORE,)), "safe", within=(NORM,)),
     Rule("CUF015", "dequantize-then-matmul", True, PY, (TORCH,), "unsafe", within=(NARROW, (b"linear(", *PRODUCT), (b"scale", b"absmax", b"delta", b"dequant"))),
     Rule("CUF016", "repeated-kv-heads", True, PY, (TORCH, (b"scaled_dot_product",), (b"repeat_interleave", b"expand(", b"repeat_kv")), "safe"),
     Rule("CUF017", "pinned-attention-backend", True, PY, (TORCH, (b"sdpa_kernel", b"sdp_kernel", b"enable_flash_sdp")), "safe"),
     Rule("CUF018", "explicit-causal-mask", True, PY, (TORCH, (b"scaled_dot_product",), TRIANGLE), "safe"),
     Rule("CUF019", "attention-weights-computed-unused", True, PY, (TORCH, (b"MultiheadAttention",)), "safe"),
-    Rule("CUF020", "conv-bias-before-batchnorm", True, PY, (TORCH, (b"Conv",), (b"BatchNorm",)), "unsafe"),
+    Rule("CUF020", "conv-bias-before-batchnorm", True, PY, (TORCH, CONVOLUTION, (b"BatchNorm",)), "unsafe"),
     Rule("CUF021", "isolated-pointwise-chain", False, PY, (TORCH, DEVICE), None, hot=True),
     Rule("CUF022", "unaligned-tensor-core-shape", False, PY, (TORCH, (b"Linear",), (b"16", b"half", b"autocast", b"mixed_precision")), None),
     Rule("CUF023", "attention-backends-never-compared", False, PY, (TORCH, (b"scaled_dot_product",)), None, hot=True),
     Rule("CUN001", "finite-mask-fill", True, PY, (TORCH, MASKED, LARGE), "unsafe", within=(MASKED,)),
     Rule("CUT001", "triton-softmax-without-max", True, PY, ((b"triton",), (Rare((b"jit",), rb"(?<!torch\.)\bjit\b(?!\.)"),)), "safe", within=((b"exp(", b"exp2(", b"exp,", b"exp2,", b"exp)"),), severity="error"),
-    Rule("CUK001", "unvectorized-global-access", True, CU, ((b"__global__",),), "unsafe"),
+    Rule("CUK001", "unvectorized-global-access", True, CU, ((b"__global__",), (b"threadIdx", b"_rank(", b"LOOP")), "unsafe"),
     Rule("CUK002", "cuda-softmax-without-max", True, CU, ((b"__global__", b"__device__"), (b"exp", b"ex2", b"EXP")), "safe", severity="error"),
     Rule("CUK007", "unchecked-launch", True, CU, ((b"<<<",),), "safe"),
 )

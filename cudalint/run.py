@@ -168,7 +168,7 @@ def _sift(target: Target, settings: Settings, digest: bool) -> Sifted:
     look = Look(text, language, settings.rules_for(target.path), settings)
     bits = Bits()
     if language == "python":
-        bits = package.bits_of(data, data.__contains__ if hidden else look.holds)
+        bits = package.bits_of(data, None if hidden else look.holds)
     if not look.must_be_parsed:
         return Sifted(size, mtime_ns, key, bits)
     passed, hot = look.passed

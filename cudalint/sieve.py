@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.definitions import Part, definitions, outside
 from cudalint.occurrences import Occurrences, Vocabulary, Word, is_costly
+from cudalint.package import WORDS
 from cudalint.rare import Rare
 from cudalint.reach import Reach
 from cudalint.records import NamedTuple
@@ -27,7 +28,7 @@ Group = tuple[Word, ...]
 # Words that are asked of every text, whatever the rules: they say what its package does, whether it
 # holds CUDA in a string, and whether a comment may name a rule.
 ALWAYS = (
-    *(b"cuda", b"ccelerator", b"pin_memory", b"__global__"),
+    *(*WORDS, b"__global__"),
     *(b"cudalint:", b"noqa", b"NOQA", b"NoQA", b"NOLINT"),
 )
 

@@ -67,23 +67,17 @@ from cudalint.facts.graph.patterns.outermost import NORM_WORDS, is_wanted, norm_
 from cudalint.facts.graph.values import Graph
 from cudalint.facts.python import PythonFacts
 from cudalint.model import Finding, Span
-from cudalint.rare import Rare
 from cudalint.registry import ONE_MORE
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-ONE = Rare(
-    ONE_MORE,
-    rb"(?:^|[(=*\[, ])1(?:\.0?)? ?\+|\+ ?1(?:\.0?)?[ \t]*(?:[)*#]|\r?$)|add\(1\b|\bada_(?:layer|rms)_norm\(",
-)
-
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
-    if facts.settings.assume_compiled or not ONE.search(facts.text):
+    if facts.settings.assume_compiled or not ONE_MORE.search(facts.text):
         return
     norms = (*NORM_WORDS, *norm_attributes(facts))
-    for function in functions(facts, norms, (ONE, *helpers(facts, (ONE,)))):
+    for function in functions(facts, norms, (ONE_MORE, *helpers(facts, (ONE_MORE,)))):
         graph = facts.graphs.of(function)
         adaptive = list(adaptive_norms(facts, graph))
         every: list[AdaptiveNorm | GatedResidual] = [*adaptive]
