@@ -187,13 +187,12 @@ AMP = (*(b"cuda.amp", b"cpu.amp", b"cuda import", b"cpu import"), *(b"cuda as ",
 # A row that gives a name a sum, or what goes on in the next row.
 SUMMED = (Leading(rb"[ \t]+\w+ ?(?:\+=|=[^=\n][^\n]*(?:\+|add\(|\($))"),)
 # Weights in integers: their dtype, else their name.
-NARROW = (
-    *(b"int8", b"int4", b"int32", b"CharTensor", b"ByteTensor"),
-    Rare(
-        (b"eight", b"EIGHT", b"int_data", b"w_int", b"quantized_w"),
-        rb"(?i)qweight|weight_(?:int|packed)|(?:int|packed|quant\w*)_weight|w_int[48]|int_data|quantized_w",
-    ),
+INTEGERS = (b"int8", b"int4", b"int32", b"CharTensor", b"ByteTensor")
+STORED = Rare(
+    (b"eight", b"EIGHT", b"int_data", b"w_int", b"quantized_w"),
+    rb"(?i)qweight|weight_(?:int|packed)|(?:int|packed|quant\w*)_weight|w_int[48]|int_data|quantized_w",
 )
+NARROW = (*INTEGERS, STORED)
 # The parts of a root mean square: its root, its mean.
 ROOT = (
     Rare((b"sqrt",), rb"(?<!math\.)(?<!np\.)(?<!numpy\.)(?<!\bi)sqrt"),
@@ -212,8 +211,10 @@ UNITS = (b"silu", b"SiLU", b"gelu", b"GELU", b"swish")
 # How pairs are put back into one tensor.
 JOINED = (b"cat(", b"concat", b"stack(", b"as_real", b"empty_like(", b"zeros_like(")
 # Cosines and sines in names, and no costs, accounts, uses or classes.
-COS = (Rare((b"cos",), rb"(?<![b-zB-Z])cos(?!t|i?ne_|mo)"), b"COS", b"Cos", b"as_complex")
-SIN = (Rare((b"sin",), rb"(?<![b-zB-Z])sin(?![cgkt])"), b"SIN", b"Sin", b"as_complex")
+COSINE = Rare((b"cos",), rb"(?<![b-zB-Z])cos(?!t|i?ne_|mo)")
+SINE = Rare((b"sin",), rb"(?<![b-zB-Z])sin(?![cgkt])")
+COS = (COSINE, b"COS", b"Cos", b"as_complex")
+SIN = (SINE, b"SIN", b"Sin", b"as_complex")
 CURVES = (b"erf(", b"tanh(", b"igmoid(", b"igmoid_(", b"ndtr(")
 # What a norm cannot be written without: the name of its class or function, or its root.
 NORM = (Rare((b"Norm",), rb"Norm(?!al(?!ize))"), b"norm(", *ROOT)

@@ -60,8 +60,10 @@ from cudalint.facts.graph.patterns.candidates import PRODUCTS, functions
 from cudalint.facts.graph.patterns.deliberate import is_autograd_function, is_deliberate
 from cudalint.facts.graph.patterns.dequantized import Expanded, expanded
 from cudalint.facts.python import PythonFacts
+from cudalint.facts.tensors.definitions import bases
 from cudalint.lazy import lazy_compile
 from cudalint.model import Finding, Span
+from cudalint.registry import INTEGERS, STORED
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -76,13 +78,26 @@ FUSED = lazy_compile(
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
     for function in functions(facts, LINEAR, SCALE):
-        if is_autograd_function(facts, function):
+        if not _may_be_stored(facts, function) or is_autograd_function(facts, function):
             continue
         for found in expanded(facts, facts.graphs.of(function)):
             span = _span(found, function)
             if span is None or _is_wanted(facts, found):
                 continue
             yield Finding("CUF015", span, _message(found), {"expanded": found})
+
+
+def _may_be_stored(facts: PythonFacts, function: Node) -> bool:
+    """Whether a name of the file, or a dtype in the class around a function, says that a weight is
+    kept as integers."""
+    if facts.places(STORED):
+        return True
+    holder = facts.names.enclosing(function, "class_definition")
+    if holder is None:
+        return False
+    if facts.holds(INTEGERS, holder.start_byte, holder.end_byte):
+        return True
+    return any(own is not None for _, own in bases(facts, holder))
 
 
 def _span(found: Expanded, function: Node) -> Span | None:

@@ -59,6 +59,7 @@ from cudalint.facts.graph.patterns.candidates import aliases, attributes, functi
 from cudalint.facts.graph.patterns.deliberate import is_autograd_function
 from cudalint.facts.graph.patterns.lm_heads import heads
 from cudalint.facts.graph.patterns.log_softmaxes import Found, found_in
+from cudalint.facts.graph.patterns.losses import ENTROPY, ENTROPY_NAMES
 from cudalint.facts.graph.patterns.spans import span_of
 from cudalint.facts.guards import is_guarded
 from cudalint.facts.python import PythonFacts
@@ -71,7 +72,6 @@ if TYPE_CHECKING:
 
 LOG = lazy_compile(rb"log(?<!math\.log)(?<!np\.log)(?<!logger\.log)(?<!self\.log)(?<!wandb\.log)\(")
 LIKELIHOOD = (b"nll_loss", b"NLLLoss", b"one_hot")
-ENTROPY = (b"ross_entropy", b"CrossEntropyLoss")
 WIDE = (b".float()", b"float32", b"torch.float")
 MESSAGES = {
     "log": (
@@ -115,7 +115,7 @@ def _candidates(facts: PythonFacts) -> list[Node]:
         *aliases(facts, b"log"),
         *attributes(facts, b"NLLLoss"),
     )
-    losses = (*ENTROPY, *aliases(facts, *ENTROPY), *attributes(facts, b"CrossEntropyLoss"))
+    losses = (*ENTROPY, *aliases(facts, *ENTROPY_NAMES), *attributes(facts, b"CrossEntropyLoss"))
     chosen = {node.id: node for node in functions(facts, soft, logs)}
     if facts.settings.kernel_source != "torch":
         chosen.update({node.id: node for node in functions(facts, losses, WIDE)})

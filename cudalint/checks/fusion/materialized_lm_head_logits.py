@@ -65,11 +65,11 @@ from collections.abc import Iterator
 from cudalint.facts.graph.patterns.candidates import aliases, attributes, functions
 from cudalint.facts.graph.patterns.deliberate import is_autograd_function
 from cudalint.facts.graph.patterns.lm_heads import heads, projections
+from cudalint.facts.graph.patterns.losses import ENTROPY, ENTROPY_NAMES
 from cudalint.facts.guards import is_guarded
 from cudalint.facts.python import PythonFacts
 from cudalint.model import Finding, Span
 
-ENTROPY = (b"ross_entropy", b"CrossEntropyLoss")
 MESSAGE = (
     "The logits of the whole vocabulary are kept in memory for this loss alone; "
     "`linear_cross_entropy` makes them for some rows at a time"
@@ -77,7 +77,7 @@ MESSAGE = (
 
 
 def check(facts: PythonFacts) -> Iterator[Finding]:
-    losses = (*ENTROPY, *aliases(facts, *ENTROPY), *attributes(facts, b"CrossEntropyLoss"))
+    losses = (*ENTROPY, *aliases(facts, *ENTROPY_NAMES), *attributes(facts, b"CrossEntropyLoss"))
     for function in functions(facts, losses, projections(facts)):
         if is_autograd_function(facts, function):
             continue

@@ -72,12 +72,13 @@ from cudalint.facts.python import PythonFacts
 from cudalint.facts.words import Word
 from cudalint.lazy import lazy_compile
 from cudalint.model import Finding
+from cudalint.registry import COSINE, SINE
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-COS = (b"cos", b"as_complex")
-SIN = (b"sin", b"as_complex")
+TURNED = (b"as_complex",)  # and put back by what makes pairs one dim
+FLATTENED = (b"flatten", b"reshape", b"view(", b"rearrange")
 JOIN: tuple[Word, ...] = (b"cat(", b"concat", b"stack(", b"as_real")
 WRITE = (b"empty_like(", b"zeros_like(")
 # One half of a pair is negated or taken off; the tables, which hold the same words, have none of it.
@@ -88,15 +89,26 @@ PRODUCT = (b"*", b".mul", b"multiply")
 def check(facts: PythonFacts) -> Iterator[Finding]:
     if facts.settings.assume_compiled:
         return
-    rotate = helpers(facts, JOIN, without=COS)
-    minus = (*MINUS, b"as_complex", *rotate)
-    for function in functions(facts, COS, SIN, (*JOIN, *WRITE, *rotate), PRODUCT, minus):
+    rotate = helpers(facts, JOIN, without=(b"cos", *TURNED))
+    minus = (*MINUS, *TURNED, *rotate)
+    cos, sin = (COSINE, *TURNED), (SINE, *TURNED)
+    for function in functions(facts, cos, sin, (*JOIN, *WRITE, *rotate), PRODUCT, minus):
+        if not _may_turn(facts, function):
+            continue
         for found in rotations(facts, facts.graphs.of(function)):
             span = span_of(found.result, found.consumed, function)
             if span is not None and not _is_wanted(facts, found, function):
                 yield Finding(
                     "CUF009", span, _message(found), {"rotation": found, "function": function}
                 )
+
+
+def _may_turn(facts: PythonFacts, function: Node) -> bool:
+    """Whether a function has cosines and sines, or flattens pairs that were complex numbers."""
+    here = function.start_byte, function.end_byte
+    return all(facts.holds((word,), *here) for word in (COSINE, SINE)) or facts.holds(
+        FLATTENED, *here
+    )
 
 
 def _is_wanted(facts: PythonFacts, found: Rotation, function: Node) -> bool:

@@ -37,6 +37,7 @@ _ASSIGNED = lazy_compile(rb"self\.(\w+)\s*(?::[^=\n]*)?=([^\n]*)$", re.MULTILINE
 _BESIDE = lazy_compile(rb"(?:self\.\w+\s*,\s*)*")  # the rest of `self.a, self.b = …`
 # What `_ALIAS` cannot be without: it begins with the stem, which `re` seeks like `bytes.find`.
 _RENAMED = rb"(?:%s)\w*(?=[ \t]+as[ \t]|[ \t\r]*(?:\n|\Z))"
+_LAMBDA = 1_000  # bytes of one that is worth a look
 _ALIAS = rb"\b\w*%s\w*\s+as\s+(\w+)|^\s*(\w+)\s*=\s*[\w.]*%s\w*\s*$"
 
 
@@ -61,19 +62,25 @@ def functions(
             continue
         if all(facts.holds(group, node.start_byte, node.end_byte) for group in groups):
             yield node
-    for node in _lambdas(facts, groups[0]) if lambdas else ():
+    for node in _lambdas(facts, groups) if lambdas else ():
         start, end = node.start_byte, node.end_byte
         if where(start, end) and all(facts.holds(group, start, end) for group in groups):
             yield node
 
 
-def _lambdas(facts: PythonFacts, words: Iterable[Word]) -> Iterator[Node]:
-    """The lambdas with one of the words in a row of theirs, or in the next."""
+def _lambdas(facts: PythonFacts, groups: Sequence[Iterable[Word]]) -> Iterator[Node]:
+    """The lambdas with a word of the first group in a row of theirs, or in the next.
+
+    And with words of the others not far behind.
+    """
+    first, *others = groups
     starts = facts.places(b"lambda") if b"lambda" in facts.text else []
-    positions = sorted(at for word in words for at in facts.places(word)) if starts else []
+    positions = sorted(at for word in first for at in facts.places(word)) if starts else []
     for at in starts if positions else ():
         end = facts.text.find(b"\n", facts.text.find(b"\n", at) + 1)
         if not within(positions, at, end if end > at else len(facts.text)):
+            continue
+        if not all(facts.holds(group, at, at + _LAMBDA) for group in others):
             continue
         word = facts.at(at, at + 6)
         if word is not None and word.type == "lambda" and word.parent is not None:

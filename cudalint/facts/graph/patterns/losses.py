@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.graph.patterns.parameters import handed, parameters
 from cudalint.facts.graph.values import Graph, Value
+from cudalint.facts.words import Word
+from cudalint.lazy import lazy_compile
 from cudalint.records import field, record
 
 if TYPE_CHECKING:
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
     from cudalint.facts.python import PythonFacts
 
 _OPTIONS = ("weight", "size_average", "ignore_index", "reduce", "reduction", "label_smoothing")
+# What the code of a cross-entropy cannot be without, where it is no text and no other function.
+ENTROPY_NAMES = (b"ross_entropy", b"CrossEntropyLoss")
+ENTROPY: tuple[Word, ...] = (
+    lazy_compile(rb"ross_entropy(?<!_cross_entropy)(?!\w*[\"'])"),
+    b"CrossEntropyLoss",
+)
 _FUNCTIONS = {"torch.cross_entropy": "cross_entropy", "torch.nll_loss": "nll_loss"}
 _MODULES = {"CrossEntropyLoss": "cross_entropy", "NLLLoss": "nll_loss"}
 _LITERALS = frozenset({"integer", "float", "string", "unary_operator", "none", "true", "false"})
