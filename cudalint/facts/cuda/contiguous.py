@@ -240,11 +240,21 @@ def is_worth_vectors(kernel: Function, found: Pattern) -> bool:
     turns = max(len(access.loops) for access in found.dense)
     if any(len(access.loops) > turns for access in found.neutral if access.atomic):
         return False  # many atomics for each element: they are what it waits for
+    if _is_product(kernel, found):
+        return False
     if any(access.loads for access in found.dense) or any(map(_is_run, found.neutral)):
         return True
     # What only stores moves data where it fills, and computes where it calls or loops.
     flat = not any(access.pointer.offset.names("threadIdx.y") for access in found.dense)
     return flat and not calls and depth <= 1
+
+
+def _is_product(kernel: Function, found: Pattern) -> bool:
+    """Whether groups of threads walk rows of one matrix while they go down those of another."""
+    parameters = {parameter.name for parameter in kernel.parameters}
+    walks = {one.loops for one in found.dense if one.pointer.offset.kind == Kind.PIECEWISE}
+    beside = [_step(one) for one in found.neutral if one.loads and one.loops in walks]
+    return any(step and step.constant is None and not _is_walk(step, parameters) for step in beside)
 
 
 def _depth(access: Access) -> int:

@@ -204,7 +204,9 @@ class Tensors:
         """An assigned value, or the target itself where it has no value of its own."""
         is_target = node.type == "attribute" and self.facts.code(node) == f"self.{name}"
         made = target_value(self.facts, node) if is_target else None
-        return made if made is not None else self.value(node)
+        made = made if made is not None else self.value(node)
+        moves = node.type == "call" and self.facts.names.callee(node) == "torch.nn.Parameter"
+        return made.but(device=UNKNOWN) if moves and made.is_tensor else made  # as its module does
 
     def _subscript(self, node: Node) -> Value:
         owner = self.value(node.children[0])
