@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# A `PYTHONPATH` that names the tree would be imported in place of what was installed.
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +53,16 @@ def test_wheel_runs_without_torch(built: Path, tmp_path: Path) -> None:
     python = tmp_path / "venv" / "bin" / "python"
     wheel = next(built.glob("*.whl"))
     install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", str(wheel)]
-    subprocess.run(install, check=True)
+    subprocess.run(install, env=ENVIRONMENT, check=True)
     (tmp_path / "a.py").write_text("import torch\ns = torch.cuda.amp.GradScaler()\n")
     command = [str(tmp_path / "venv" / "bin" / "cudalint"), "check", "--isolated", "a.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1 and "CUP003" in done.stdout, done.stdout + done.stderr
     listed = subprocess.run(
         [str(python), "-m", "pip", "list", "--format=freeze"],
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=True,
