@@ -15,6 +15,15 @@ from tests.harness.running import assert_same, holds_something, run
 PROGRAMS = programs()
 PYTHON = [program for program in PROGRAMS if not program.is_cuda and program.after is not None]
 every = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.id)
+# What programs that are wrong on purpose, or meant for a GPU, are told by torch on the CPU.
+TOLD = (
+    "ignore:CUDA is not available:UserWarning",
+    "ignore:torch.cuda.amp.GradScaler is enabled, but CUDA is not:UserWarning",
+    "ignore:'pin_memory' argument is set as true but no accelerator:UserWarning",
+    "ignore:Converting a tensor with requires_grad=True to a scalar:UserWarning",
+    r"ignore:`torch\.\w+\.amp\.\w+\(args\.\.\.\)` is deprecated:FutureWarning",
+    r"ignore:`torch\.backends\.cuda\.sdp_kernel\(\)` is deprecated:FutureWarning",
+)
 
 
 def _language(program: Program) -> str:
@@ -65,6 +74,7 @@ def test_after_is_clean_and_stays(program: Program) -> None:
     assert again.source.text.decode() == program.after
 
 
+@pytest.mark.filterwarnings(*TOLD)
 @pytest.mark.parametrize("program", PYTHON, ids=lambda program: program.id)
 def test_results_stay_on_the_cpu(program: Program, tmp_path: Path) -> None:
     where, _, reason = program.options.get("run", "").partition(" ")
