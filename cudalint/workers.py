@@ -66,4 +66,4 @@ def _begin() -> None:
     from cudalint.garbage import collect_rarely
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    collect_rarely()
+    collect_rarely(50_000)
