@@ -24,12 +24,14 @@ def _quick_nodes() -> Iterator[None]:
     import dataclasses
 
     thorough: Any = dataclasses.dataclass
+    made: list[Any] = []
 
     def quick(cls: Any = None, /, **how: Any) -> Any:
         if cls is None:
             return lambda cls: quick(cls, **how)
         if cls.__module__.startswith("libcst.") and vars(cls).keys() >= _OWN:
-            how.update(repr=False, eq=False, frozen=False)
+            made.append(thorough(cls, **{**how, "repr": False, "eq": False, "frozen": False}))
+            return made[-1]
         return thorough(cls, **how)
 
     dataclasses.dataclass = quick
@@ -37,6 +39,8 @@ def _quick_nodes() -> Iterator[None]:
         yield
     finally:
         dataclasses.dataclass = thorough
+        for kind in made:  # frozen classes derive from frozen ones only
+            kind.__dataclass_params__.frozen = True
 
 
 if TYPE_CHECKING or "libcst" in sys.modules:

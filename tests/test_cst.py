@@ -24,6 +24,15 @@ assert module.with_changes(footer=[cst.EmptyLine()]).code == text + "\\n"
 assert pickle.loads(pickle.dumps(module)).code == text
 assert cst.metadata.CodePosition(1, 2) == cst.metadata.CodePosition(1, 2)
 print(module)
+
+@dataclasses.dataclass(frozen=True)
+class Derived(cst.BaseExpression):
+    name: cst.Name
+
+    def _codegen_impl(self, state): ...
+    def _visit_and_replace_children(self, visitor): ...
+
+assert Derived(cst.Name("a")).name.value == "a"
 for name, kind in sorted(vars(cst).items()):
     if inspect.isclass(kind) and dataclasses.is_dataclass(kind):
         print(name, kind.__mro__, inspect.signature(kind), kind.__match_args__, vars(kind).get("__slots__"))
