@@ -215,6 +215,8 @@ COSINE = Rare((b"cos",), rb"(?<![b-zB-Z])cos(?!t|i?ne_|mo)")
 SINE = Rare((b"sin",), rb"(?<![b-zB-Z])sin(?![cgkt])")
 COS = (COSINE, b"COS", b"Cos", b"as_complex")
 SIN = (SINE, b"SIN", b"Sin", b"as_complex")
+# Pairs that were turned as complex numbers, with no cosine in sight, are made one dim again.
+FLATTENED = (b"flatten", b"reshape", b"view(", b"rearrange")
 CURVES = (b"erf(", b"tanh(", b"igmoid(", b"igmoid_(", b"ndtr(")
 # What a norm cannot be written without: the name of its class or function, or its root.
 NORM = (Rare((b"Norm",), rb"Norm(?!al(?!ize))"), b"norm(", *ROOT)
@@ -271,7 +273,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CUF006", "unfused-residual-norm", True, PY, (TORCH,), "unsafe", within=((b"Norm", b"norm("), SUMMED)),
     Rule("CUF007", "hand-written-gelu", True, PY, (TORCH,), "safe", within=(CURVES, (b"*", b".mul", b"multiply"))),
     Rule("CUF008", "unfused-gated-activation", True, PY, (TORCH,), "safe", within=(UNITS, (b"*", b".mul", b"multiply"))),
-    Rule("CUF009", "unfused-rotary-embedding", True, PY, (TORCH, JOINED), "safe", within=(COS, SIN)),
+    Rule("CUF009", "unfused-rotary-embedding", True, PY, (TORCH, JOINED), "safe", within=(COS, SIN, (*COS[:3], *FLATTENED))),
     Rule("CUF010", "log-of-softmax", True, PY, (TORCH, *LOSSES), "safe"),
     Rule("CUF011", "materialized-lm-head-logits", True, PY, (TORCH, ENTROPY, (b"inear", b"weight")), "safe"),
     Rule("CUF012", "unfused-optimizer", True, PY, (TORCH, (b"optim",), (Rare((b"Adam", b"SGD"), rb"\b(?:AdamW?|SGD)\b(?:\(| as\b)|=[ \t]*[\w.]*\b(?:AdamW?|SGD)\b"),)), "safe"),

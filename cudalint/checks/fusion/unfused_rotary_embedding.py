@@ -72,13 +72,12 @@ from cudalint.facts.python import PythonFacts
 from cudalint.facts.words import Word
 from cudalint.lazy import lazy_compile
 from cudalint.model import Finding
-from cudalint.registry import COSINE, SINE
+from cudalint.registry import COSINE, FLATTENED, SINE
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
 TURNED = (b"as_complex",)  # and put back by what makes pairs one dim
-FLATTENED = (b"flatten", b"reshape", b"view(", b"rearrange")
 JOIN: tuple[Word, ...] = (b"cat(", b"concat", b"stack(", b"as_real")
 WRITE = (b"empty_like(", b"zeros_like(")
 # One half of a pair is negated or taken off; the tables, which hold the same words, have none of it.
