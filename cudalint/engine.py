@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # CPython refuses more than 200 nested brackets, clang more than 256.
 _BRACKETS = bytes.maketrans(b"[{", b"((")
 _TOO_DEEP = b"(" * 201
-# From so many bytes on definitions are asked before the whole tree is made. Over torch, in turns: 10.9
-# and 11.4 CPU seconds; with 60,000 11.6 and 10.7.
+# From so many bytes on definitions are asked before the whole tree is made. From 0 to 60,000 it makes
+# little difference: 1 % of all instructions over torchtune and over torch.distributed.
 LONG = 20_000
 
 
