@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Iterable
@@ -22,14 +21,6 @@ _NAMES_CUDA = (b".cuda(", b'"cuda"', b"'cuda'", b'"cuda:', b"'cuda:", b"torch.cu
 _NAMES_ACCELERATOR = (b"torch.accelerator", b"Accelerator(")
 _PINNED = b"pin_memory"
 WORDS = (*_NAMES_CUDA, *_NAMES_ACCELERATOR, _PINNED)
-# What stands at the top of a project, and how far above a package that top is looked for.
-_MARKS = (
-    *(".git", "pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "environment.yml"),
-    *("README.md", "README.rst", "LICENSE"),
-)
-LEVELS = 3
-_ASIDE = ("venv", "env", "build", "node_modules")
-FILES = 60  # of a project, which are read at most: what the others name is unknown
 _PINS = lazy_compile(rb"""pin_memory["']?\s*[=:]\s*True""")
 
 
@@ -85,35 +76,6 @@ def gather(root: str) -> PackageFacts:
         except OSError:
             continue
     return merge(root, found)
-
-
-@cache
-def project_of(root: str) -> str:
-    """The nearest folder around a package, or itself, that holds what marks a project's top, or ""."""
-    folder = os.path.abspath(root)
-    for _ in range(LEVELS + 1):
-        if any(os.path.exists(os.path.join(folder, mark)) for mark in _MARKS):
-            return folder
-        folder = os.path.dirname(folder)
-    return ""
-
-
-@cache
-def project_names_cuda(project: str) -> bool:
-    """Whether one of the first files of a project names CUDA."""
-    left = FILES
-    for folder, folders, names in os.walk(project):
-        folders[:] = sorted(f for f in folders if not f.startswith((".", "_")) and f not in _ASIDE)
-        for name in sorted(names):
-            if not name.endswith(PYTHON):
-                continue
-            left -= 1
-            with contextlib.suppress(OSError):
-                if bits_of(contents(os.path.join(folder, name))[0]).names_cuda:
-                    return True
-            if not left:
-                return False
-    return False
 
 
 def _files(root: str) -> Iterable[str]:

@@ -201,23 +201,16 @@ def _package_facts(
         if (root := _root(target)) in seen:
             seen[root].append(found.bits)
     made = {root: _facts(root, bits, folders, cache) for root, bits in seen.items()}
-    if all(facts.names_cuda for facts in made.values()):
-        return made
-    naming = {
-        package.project_of(_root(target))
-        for target, found in zip(targets, sifted, strict=True)
-        if found.bits.names_cuda
-    }
-    return {root: _in_project(root, facts, naming) for root, facts in made.items()}
+    return {root: _in_project(root, facts) for root, facts in made.items()}
 
 
-def _in_project(root: str, facts: PackageFacts, naming: set[str]) -> PackageFacts:
-    """A package's facts with those of its project, `naming` the projects that the run saw name CUDA."""
-    project = "" if facts.names_cuda else package.project_of(root)
-    if not project:
+def _in_project(root: str, facts: PackageFacts) -> PackageFacts:
+    """A package's facts with those of its project, which is asked where the package names no CUDA."""
+    if facts.names_cuda:
         return facts
-    named = project in naming or package.project_names_cuda(project)
-    return replace(facts, project_names_cuda=named)
+    from cudalint.project import names_cuda_around
+
+    return replace(facts, project_names_cuda=names_cuda_around(root))
 
 
 def _facts(root: str, bits: list[Bits], folders: set[str], cache: Cache | None) -> PackageFacts:

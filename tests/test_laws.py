@@ -45,7 +45,7 @@ LAYERS = (
     {"suppress", "look", "rewrite"},
     {"engine"},
     {"diagnostics", "fixing", "annotate"},
-    {"cache", "single", "workers", "run"},
+    {"cache", "project", "single", "workers", "run"},
     {"pages", "render", "commands"},
     {"cli", "__main__"},
 )

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cudalint import package, run, sieve
+from cudalint import package, project, run, sieve
 from cudalint.model import PackageFacts, Patch, Plan
-from cudalint.package import Bits, bits_of, gather, merge, project_names_cuda, project_of, root_of
+from cudalint.package import Bits, bits_of, gather, merge, root_of
 from cudalint.reach import Reach, is_within
+from cudalint.read import contents
 from cudalint.registry import Rule
 from cudalint.report import Report, Target
 from cudalint.settings import Settings
@@ -243,22 +244,45 @@ def test_a_package_that_takes_too_long_is_unknown(
     assert not gather(str(tmp_path)).complete
 
 
+def models(tmp_path: Path) -> Path:
+    """A package that names no CUDA, in a project."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    return folder
+
+
+def in_project(targets: list[Target], folder: Path) -> bool:
+    project._project_of.cache_clear(), project._names_cuda.cache_clear()
+    sifted = [run.Sifted(survives=True, bits=bits_of(contents(t.path)[0])) for t in targets]
+    return run._package_facts(targets, sifted, None)[str(folder)].project_names_cuda
+
+
 def test_a_package_that_names_no_cuda_is_asked_with_its_project(tmp_path: Path) -> None:
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "__init__.py").touch()
-    targets = tree(tmp_path / "models", a=CODE)
-    root, sifted = str(tmp_path / "models"), [run.Sifted(survives=True)]
-
-    def asked() -> bool:
-        project_of.cache_clear(), project_names_cuda.cache_clear()
-        return run._package_facts(targets, sifted, None)[root].project_names_cuda
-
+    folder = models(tmp_path)
+    targets = tree(folder, a=CODE)
     (tmp_path / "train.py").write_text("model.cuda()\n")
-    assert not asked(), "nothing marks the top of a project"
+    assert not in_project(targets, folder), "nothing marks the top of a project"
     (tmp_path / "README.md").touch()
-    assert asked()
+    assert in_project(targets, folder)
     (tmp_path / "train.py").write_text("model.cpu()\n")
-    assert not asked()
+    assert not in_project(targets, folder)
+
+
+def test_a_project_is_the_same_for_one_file_and_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = models(tmp_path)
+    (tmp_path / "README.md").touch()
+    (tmp_path / "data" / "more").mkdir(parents=True)
+    (tmp_path / "data" / "more" / "train.py").write_text("model.cuda()\n")
+    alone = tree(folder, a=CODE)
+    both = [*alone, Target(str(tmp_path / "data" / "more" / "train.py"))]
+    for bound, seen in (("FILES", 2), ("ENTRIES", 5)):
+        assert in_project(alone, folder) and in_project(both, folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(project, bound, seen)
+            assert not in_project(alone, folder) and not in_project(both, folder), bound
 
 
 # -- sieve ----------------------------------------------------------------------------------------
