@@ -39,7 +39,11 @@ _HOLDERS = {
     ),
     "ERROR",
 }
-_LEAVES = {"identifier", "string", "integer", "float", "comment", "attribute", "subscript"}
+# Where no binding of the scope stands.
+_CLOSED = {
+    *("identifier", "string", "integer", "float", "comment", "attribute", "subscript"),
+    *_NESTED,
+}
 
 
 class Binding(NamedTuple):
@@ -62,7 +66,7 @@ class Binding(NamedTuple):
 
 class _Walk:
     def __init__(self, scope: Node) -> None:
-        self.scope = scope
+        self.walrus = b":=" in (scope.text or b"")
         self.found: dict[str, list[Binding]] = {}
 
     def add(self, kind: str, node: Node, statement: Node, **more: object) -> None:
@@ -84,7 +88,7 @@ class _Walk:
 def bindings_of(scope: Node) -> dict[str, list[Binding]]:
     """The bindings of a scope by name, in source order; `*` holds star imports."""
     walk = _Walk(scope)
-    walrus = b":=" in (scope.text or b"")
+    walrus = walk.walrus
     if scope.type in ("function_definition", "lambda"):
         _parameters(walk, scope)
         body = scope.child_by_field_name("body")
@@ -96,25 +100,23 @@ def bindings_of(scope: Node) -> dict[str, list[Binding]]:
         stack = list(reversed(scope.named_children))
     while stack:
         node = stack.pop()
-        if _bind(walk, node) and (walrus or node.type in _HOLDERS or node.type in _HANDLERS):
+        kind = node.type
+        handler = _HANDLERS.get(kind)
+        if handler is not None:
+            inside = handler(walk, node)
+        else:
+            inside = kind in _HOLDERS or (walrus and kind not in _CLOSED)
+        if inside:
             stack.extend(reversed(node.named_children))
     return walk.found
-
-
-def _bind(walk: _Walk, node: Node) -> bool:
-    """Record what a node binds; whether its children are still to be looked at."""
-    kind = node.type
-    if kind in _LEAVES or kind in _NESTED:
-        return False
-    handler = _HANDLERS.get(kind)
-    if handler is not None:
-        return handler(walk, node)
-    return True
 
 
 def _parameters(walk: _Walk, function: Node) -> None:
     given = function.child_by_field_name("parameters")
     for node in given.named_children if given is not None else ():
+        if node.type == "identifier":
+            walk.add("param", node, node)
+            continue
         name = node.child_by_field_name("name") or _first_identifier(node)
         if name is not None:
             walk.add(
@@ -152,14 +154,14 @@ def _assignment(walk: _Walk, node: Node) -> bool:
         walk.add(kind, left, node, value=value, annotation=annotation)
     elif left is not None:
         walk.pattern("assign", left, node, value)
-    return True
+    return walk.walrus or node.has_error or (right is not None and right.type == "assignment")
 
 
 def _augmented(walk: _Walk, node: Node) -> bool:
     left = node.child_by_field_name("left")
     if left is not None:
         walk.pattern("augment", left, node, node.child_by_field_name("right"))
-    return True
+    return walk.walrus or node.has_error
 
 
 def _for(walk: _Walk, node: Node) -> bool:

@@ -333,8 +333,13 @@ def _runs_inside(scope: Node, child: Node) -> bool:
     return True
 
 
+_PRIVATE = tuple(PUBLIC)
+
+
 def public(path: str) -> str:
     """A path of torch as it is documented, where a private module is spelled."""
+    if not path.startswith(_PRIVATE):
+        return path
     for private, public in PUBLIC.items():
         if path.startswith(private):
             return public + path[len(private) :]

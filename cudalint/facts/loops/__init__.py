@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from cudalint.facts.flow import COMPREHENSIONS, FUNCTIONS, LOOPS, within
 from cudalint.facts.loops.steps import Steps
 from cudalint.facts.loops.throttle import Throttle
-from cudalint.facts.tensors.definitions import is_module_class, may_call
+from cudalint.facts.tensors.definitions import find_mentions, is_module_class, may_call
 from cudalint.facts.tensors.tables import words
 from cudalint.hooks import is_hook, is_step
 from cudalint.reach import Reach, is_within
 from cudalint.records import NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tree_sitter import Node
 
     from cudalint.facts.python import PythonFacts
@@ -209,12 +211,16 @@ class Loops:
         name = self.facts.code(node) if node is not None else ""
         if self._is_hook(function, name):
             return "hook"
-        sites = [*self.facts.tensors.mentions(function), *self._passed(function, name)]
+        sites = find_mentions(self.facts, function, self.may_run)  # others cannot be hot
+        sites += self._passed(function, name, self.may_run)
         if any(self.hot(site) is not None and self._is_call_of(site, function) for site in sites):
             return "called"
         if sites or name.startswith("test") or name in ("main", "__init__", "__getitem__"):
             return None
-        return "step" if is_step(name) or self._is_whole_step(function) else None
+        if not is_step(name) and not self._is_whole_step(function):
+            return None
+        is_called = self.facts.tensors.mentions(function) or self._passed(function, name)
+        return None if is_called else "step"
 
     def _is_call_of(self, site: Node, function: Node) -> bool:
         return site.type != "call" or may_call(self.facts, site, function)
@@ -231,15 +237,17 @@ class Loops:
 
     def _is_whole_step(self, function: Node) -> bool:
         """Backward and an optimizer's step outside of loops: whoever calls it runs a step."""
-        if not self.steps.trains(function):
-            return False
         code = self.facts.code(function)
-        return ".backward(" in code and "step(" in code and not self._has_step_loop(function)
+        if ".backward(" not in code or "step(" not in code:
+            return False
+        return self.steps.trains(function) and not self._has_step_loop(function)
 
-    def _passed(self, function: Node, name: str) -> list[Node]:
+    def _passed(
+        self, function: Node, name: str, where: Callable[[int], bool] | None = None
+    ) -> list[Node]:
         """Where a function is handed to a call: `optimizer.step(closure)`."""
         found = []
-        for use in self.facts.identifiers(name) if name else ():
+        for use in self.facts.identifiers(name, where=where) if name else ():
             parent = use.parent
             if parent is None or parent.type != "argument_list":
                 continue

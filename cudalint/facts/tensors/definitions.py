@@ -21,7 +21,7 @@ from cudalint.facts.tensors.values import (
 from cudalint.lazy import lazy_compile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tree_sitter import Node
 
@@ -258,17 +258,24 @@ def _position(function: Node, name: Node) -> int:
     return -1
 
 
-def find_mentions(facts: PythonFacts, function: Node) -> list[Node]:
-    """The calls in the file by a function's name (a class's for `__init__`), not yet proven its."""
+def find_mentions(
+    facts: PythonFacts, function: Node, where: Callable[[int], bool] | None = None
+) -> list[Node]:
+    """The calls in the file by a function's name (a class's for `__init__`), not yet proven its.
+
+    Only those at offsets that `where` wants are looked at if it is given.
+    """
     name = function.child_by_field_name("name")
     if name is None:
         return []
     holder = _class_around(function)
     if holder is not None and facts.code(name) == "__init__":
         class_name = holder.child_by_field_name("name")
-        return list(facts.calls(facts.code(class_name))) if class_name is not None else []
+        title = facts.code(class_name) if class_name is not None else ""
+        return list(facts.calls(title, where=where)) if title else []
     kind = "identifier" if holder is None else "attribute"
-    return [call for call in facts.calls(facts.code(name)) if call.children[0].type == kind]
+    calls = facts.calls(facts.code(name), where=where)
+    return [call for call in calls if call.children[0].type == kind]
 
 
 def may_call(facts: PythonFacts, call: Node, function: Node) -> bool:
