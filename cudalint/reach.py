@@ -2,12 +2,13 @@
 
 A loop runs steps where it holds a marker (`.backward(`, a loader, …) or calls a function that does.
 What is called from such a loop's function, from a hook or from a whole step runs every step too.
+That is enough for the sieve; where files are parsed, `Stepping` tells loops apart.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 
@@ -18,12 +19,12 @@ from cudalint.hooks import headers, is_hook, is_step
 from cudalint.lazy import lazy_compile
 from cudalint.occurrences import PART, Occurrences, Vocabulary, Word
 from cudalint.registry import DECODES, HANDED_ON, HOT, LOOPS, MARKERS, WHOLE_STEP
+from cudalint.stepping import MODULE, Stepping
 
 _NO_MODULE = lazy_compile(
     rb"^\s*(?:object|(?:\w+\.)*(?:Function|ABC|NamedTuple|Protocol|Generic\b.*))?\s*$"
 )
 _CLASS = lazy_compile(rb"class[ \t]+(\w+)\b(?=\s*(?:\[[^\n]*\])?\(([^)]*))")
-MODULE = -1  # the number of the code that stands in no function
 _OUTSIDE = [MODULE]
 
 
@@ -55,7 +56,7 @@ class Reach:
     def runs(self, place: int) -> bool:
         """Whether the code at a place may run every step."""
         reached = self._reached
-        return bool(reached) and any(number in reached for number in self._holders(place))
+        return bool(reached) and any(number in reached for number in self.holders(place))
 
     @property
     def any(self) -> bool:
@@ -64,20 +65,24 @@ class Reach:
 
     @cached_property
     def ranges(self) -> tuple[int, ...]:
-        """Where the code that may run every step begins and ends, in turn: a place in it `is_within`."""
-        functions, reached = self.functions, self._reached
-        outermost = [n for n in range(len(functions)) if self._chains[n][-1] == n]
-        found: list[int] = []
-        if MODULE in reached:  # what no function holds: the text, less the outermost functions
-            found = [0, *(at for n in outermost for at in functions[n][:2]), len(self.text)]
-        for number in sorted(reached - {MODULE}):
-            if reached.isdisjoint(self._chains[number][1:]):
-                found += functions[number][:2]
-        return _joined(found)
+        """Where the code that may run every step begins and ends, in turn: a place in it `is_within`.
+
+        Loop by loop, which is less than what `runs`.
+        """
+        return Stepping(self).ranges() if self.any else ()
+
+    def outside(self) -> list[tuple[int, int]]:
+        """The code that stands in no function."""
+        at, found = 0, []
+        for chain, (start, end, _, _) in zip(self._chains, self.functions, strict=True):
+            if len(chain) == 1:
+                found.append((at, start))
+                at = end
+        return [*found, (at, len(self.text))]
 
     # -- who holds, and who calls ---------------------------------------------------------------
 
-    def _holders(self, place: int) -> list[int]:
+    def holders(self, place: int) -> list[int]:
         """The functions around a place, by number, innermost first; `MODULE` where there is none."""
         number = bisect_right(self._starts, place) - 1
         while number != MODULE and self.functions[number].end <= place:
@@ -101,22 +106,22 @@ class Reach:
         return chains
 
     @cached_property
-    def _named(self) -> dict[bytes, list[int]]:
+    def named(self) -> dict[bytes, list[int]]:
         """Functions by the name that calls them."""
         named = defaultdict(list)
         for number in range(len(self.functions)):
-            named[self._call_name(number)].append(number)
+            named[self.call_name(number)].append(number)
         return named
 
-    def _call_name(self, number: int) -> bytes:
+    def call_name(self, number: int) -> bytes:
         """By which name a function is called: a class's for `__init__`."""
         _, _, name, holder = self.functions[number]
         return holder if holder and name == b"__init__" else name
 
     @cached_property
-    def _uses(self) -> list[tuple[int, bytes]]:
+    def uses(self) -> list[tuple[int, bytes]]:
         """Where the names of functions are called or handed on, in order: for all names at once."""
-        names = sorted(name for name in self._named if name)
+        names = sorted(name for name in self.named if name)
         if not names:
             return []
         text, found = self.text, []
@@ -128,71 +133,71 @@ class Reach:
         return sorted(found)
 
     @cached_property
-    def _sites(self) -> dict[bytes, list[int]]:
+    def sites(self) -> dict[bytes, list[int]]:
         """Where each name is called or handed on."""
         sites = defaultdict(list)
-        for place, name in self._uses:
+        for place, name in self.uses:
             sites[name].append(place)
         return sites
 
     def _called(self, number: int) -> Iterator[int]:
         """The functions that the code of a function, or of the module, names."""
-        low, high = 0, len(self._uses)
+        low, high = 0, len(self.uses)
         if number != MODULE:
             start, end, _, _ = self.functions[number]
-            low, high = (bisect_left(self._uses, (at, b"")) for at in (start, end))
-        for place, name in self._uses[low:high]:
-            if number != MODULE or MODULE in self._holders(place):
-                yield from self._named[name]
+            low, high = (bisect_left(self.uses, (at, b"")) for at in (start, end))
+        for place, name in self.uses[low:high]:
+            if number != MODULE or MODULE in self.holders(place):
+                yield from self.named[name]
 
     # -- steps ----------------------------------------------------------------------------------
 
     @cached_property
     def _marked(self) -> set[int]:
         """The functions that hold a marker, or call one that does."""
-        places = [*self._places(MARKERS), *self._decoding()]
-        marked = {number for place in places for number in self._around(place)}
+        places = [*self.places(MARKERS), *self.decoding()]
+        marked = {number for place in places for number in self.around(place)}
         todo = list(marked)
         while todo:
             number = todo.pop()
-            sites = () if number == MODULE else self._sites[self._call_name(number)]
-            callers = {holder for place in sites for holder in self._holders(place)} - marked
+            sites = () if number == MODULE else self.sites[self.call_name(number)]
+            callers = {holder for place in sites for holder in self.holders(place)} - marked
             marked |= callers
             todo += callers
         return marked
 
-    def _places(self, group: Iterable[Word]) -> list[int]:
+    def places(self, group: Iterable[Word]) -> list[int]:
         return [place for word in group for place in self.found.of(word)]
 
-    def _decoding(self) -> Iterator[int]:
+    def decoding(self) -> Iterator[int]:
         """Where a token is chosen, in functions that append it."""
         chosen, appended = DECODES
-        for place in self._places(chosen):
-            if any(self._holds(number, appended) for number in self._holders(place)):
+        for place in self.places(chosen):
+            if any(self.holds(number, appended) for number in self.holders(place)):
                 yield place
 
-    def _holds(self, number: int, group: Iterable[Word]) -> bool:
+    def holds(self, number: int, group: Iterable[Word]) -> bool:
         """Whether the code of a function, or of the module, holds a word of a group."""
         if number == MODULE:
-            return any(MODULE in self._holders(place) for place in self._places(group))
+            return any(MODULE in self.holders(place) for place in self.places(group))
         start, end, _, _ = self.functions[number]
         return any(self.found.within(word, start, end) for word in group)
 
-    def _around(self, place: int) -> list[int]:
+    def around(self, place: int) -> list[int]:
         """The functions around a place; a decorator stands in the function that follows."""
         row = self.text.rfind(b"\n", 0, place) + 1
         if not self.text[row : place + 1].lstrip().startswith(b"@"):
-            return self._holders(place)
+            return self.holders(place)
         following = bisect_left(self._starts, place)
-        return [following, *self._holders(place)] if following < len(self._starts) else [MODULE]
+        return [following, *self.holders(place)] if following < len(self._starts) else [MODULE]
 
     @cached_property
     def _reached(self) -> set[int]:
         if not self._may_run:
             return set()
         reached = {number for number in self._marked if self._repeats(number)}
-        reached |= {n for place in self._places(HANDED_ON) for n in self._holders(place)}
-        reached |= set(self._called_every_step())
+        reached |= {n for place in self.places(HANDED_ON) for n in self.holders(place)}
+        reached |= set(self.called_every_step())
         todo = list(reached)
         while todo:
             new = set(self._called(todo.pop())) - reached
@@ -213,9 +218,9 @@ class Reach:
 
     def _repeats(self, number: int) -> bool:
         """Whether a function holds a loop, or is a whole step of its own."""
-        return self._holds(number, LOOPS) or all(self._holds(number, g) for g in WHOLE_STEP)
+        return self.holds(number, LOOPS) or all(self.holds(number, g) for g in WHOLE_STEP)
 
-    def _called_every_step(self) -> Iterator[int]:
+    def called_every_step(self) -> Iterator[int]:
         """The functions that somebody else calls once a step."""
         found = (match.start() for match in headers(self.hot_functions).finditer(self.text))
         for place in self.found.in_code(found):
@@ -244,12 +249,6 @@ class Reach:
 def is_within(ranges: tuple[int, ...], place: int) -> bool:
     """Whether a place lies in one of some ranges: where each begins and ends, in turn."""
     return bisect_right(ranges, place) % 2 == 1
-
-
-def _joined(bounds: list[int]) -> tuple[int, ...]:
-    """Ranges in order, none empty: where one ends and the next begins they are one."""
-    counted = Counter(bounds)
-    return tuple(at for at in sorted(counted) if counted[at] % 2)
 
 
 def _is_used(text: bytes, end: int) -> bool:

