@@ -22,6 +22,11 @@ class Bases:
     def __init__(self, text: bytes) -> None:
         self.text = text
 
+    def may_derive(self, name: bytes) -> bool:
+        """Whether a class has a base, and not only those of other things."""
+        given = self._of.get(name, b"").split(b",")
+        return any(not _NO_MODULE.search(base) for base in given)
+
     def may_be_module(self, name: bytes) -> bool:
         """Whether a class, or a class of the text that it derives from, may derive from a module."""
         seen, todo = {name}, [name]

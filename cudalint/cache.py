@@ -79,7 +79,8 @@ class Cache:
     def package(self, root: str, stamp: int) -> PackageFacts | None:
         """The facts of a package folder whose modification time is `stamp`."""
         raw = self.packages.get(root)
-        if not isinstance(raw, list) or len(raw) != 6 or raw[0] != stamp:
+        size = 1 + len(PackageFacts.__match_args__)
+        if not isinstance(raw, list) or len(raw) != size or raw[0] != stamp:
             return None
         return PackageFacts(*map(bool, raw[1:]))
 

@@ -1,4 +1,4 @@
-"""Functions that somebody else calls once a step, by their names."""
+"""What runs once a step, or is a part of one, by its name."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ _STEP = (
     r"|optimize_parameters|train_one_batch|train_one_step|update_parameters|_shared_step"
 )
 _HOOK_NAME, _STEP_NAME = lazy_compile(_BATCH_HOOK), lazy_compile(_STEP)
+# What a step has several of, beside optimizers and losses.
+_PARTS = frozenset(["scaler", "p", "param", "parameter", "group", "critic", "name", "net"])
 _NAMED = "|".join((*sorted(HOOKS), _BATCH_HOOK, _STEP, "forward"))
 
 
@@ -39,6 +41,11 @@ def is_hook(name: str) -> bool:
 def is_step(name: str) -> bool:
     """Whether a function of this name is a step that another file calls."""
     return "_" in name and _STEP_NAME.fullmatch(name) is not None
+
+
+def is_part(name: str) -> bool:
+    """Whether something is named like a part of a step: one of several optimizers, or losses."""
+    return "opt" in name or "loss" in name or name.removesuffix("s") in _PARTS
 
 
 @cache

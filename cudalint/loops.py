@@ -7,15 +7,12 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from functools import cache
 
+from cudalint.hooks import is_part
 from cudalint.lazy import lazy_compile
 from cudalint.records import NamedTuple
 
 _HEAD = lazy_compile(rb"(?:async[ \t]+)?for\b(.*?)\bin\b\s*(.)", re.DOTALL)
 _NAME = lazy_compile(rb"\w+")
-# What a loop goes through that is a part of a step, and not a step itself.
-_EACH = lazy_compile(
-    rb"(?:\w*opt\w*|\w*loss\w*|scaler|p|param|parameter|group|critic|name|net)s?\Z"
-)
 _HEAD_SIZE, _FAR = 400, 200  # bytes that are looked at
 
 
@@ -70,7 +67,7 @@ def _has_parts(head: bytes) -> bool:
     read = _HEAD.match(head)
     if read is None or read[2] in b"[(":
         return True
-    return any(_EACH.match(name) for name in _NAME.findall(read[1]))
+    return any(is_part(name.decode()) for name in _NAME.findall(read[1]))
 
 
 def _end(text: bytes, start: int, indent: int) -> int:

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from cudalint.occurrences import Holds
 
 SECONDS = 0.02  # to read a package that the run did not walk; what is then lacking is unknown
-_NAMES_CUDA = (b".cuda(", b'"cuda"', b"'cuda'", b'"cuda:', b"'cuda:", b"torch.cuda.")
-_NAMES_ACCELERATOR = (b"torch.accelerator", b"Accelerator(")
+_NAMES = (
+    *(b".cuda(", b'"cuda"', b"'cuda'", b'"cuda:', b"'cuda:", b"torch.cuda."),
+    *(b"torch.accelerator", b"Accelerator("),
+)
 _PINNED = b"pin_memory"
-WORDS = (*_NAMES_CUDA, *_NAMES_ACCELERATOR, _PINNED)
+WORDS = (*_NAMES, _PINNED)
 _PINS = lazy_compile(rb"""pin_memory["']?\s*[=:]\s*True""")
 
 
@@ -33,14 +35,9 @@ class Bits(NamedTuple):
 
 def bits_of(data: bytes, holds: Holds | None = None) -> Bits:
     """The bits of one file's bytes; `holds` knows which of `WORDS` they hold."""
-    if holds is not None:
-        pins = holds(_PINNED) and _PINS.search(data) is not None
-        return Bits(any(map(holds, WORDS[:-1])), pins)
-    words: tuple[bytes, ...] = _NAMES_CUDA if b"cuda" in data else ()
-    if b"ccelerator" in data:
-        words += _NAMES_ACCELERATOR
-    pins = _PINNED in data and _PINS.search(data) is not None
-    return Bits(any(word in data for word in words), pins)
+    holds = holds or data.__contains__
+    pins = holds(_PINNED) and _PINS.search(data) is not None
+    return Bits(any(map(holds, _NAMES)), pins)
 
 
 @cache

@@ -14,17 +14,13 @@ from functools import cache, cached_property
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
+from cudalint.bases import Bases
 from cudalint.definitions import Function, functions
 from cudalint.hooks import headers, is_hook, is_step
-from cudalint.lazy import lazy_compile
 from cudalint.occurrences import PART, Occurrences, Vocabulary, Word
 from cudalint.registry import DECODES, HANDED_ON, HOT, LOOPS, MARKERS, WHOLE_STEP
-from cudalint.stepping import MODULE, Stepping
+from cudalint.stepping import MODULE, Stepping, closure
 
-_NO_MODULE = lazy_compile(
-    rb"^\s*(?:object|(?:\w+\.)*(?:Function|ABC|NamedTuple|Protocol|Generic\b.*))?\s*$"
-)
-_CLASS = lazy_compile(rb"class[ \t]+(\w+)\b(?=\s*(?:\[[^\n]*\])?\(([^)]*))")
 _OUTSIDE = [MODULE]
 
 
@@ -156,15 +152,11 @@ class Reach:
     def _marked(self) -> set[int]:
         """The functions that hold a marker, or call one that does."""
         places = [*self.places(MARKERS), *self.decoding()]
-        marked = {number for place in places for number in self.around(place)}
-        todo = list(marked)
-        while todo:
-            number = todo.pop()
-            sites = () if number == MODULE else self.sites[self.call_name(number)]
-            callers = {holder for place in sites for holder in self.holders(place)} - marked
-            marked |= callers
-            todo += callers
-        return marked
+        return closure((n for place in places for n in self.around(place)), self._callers)
+
+    def _callers(self, number: int) -> Iterator[int]:
+        for place in () if number == MODULE else self.sites[self.call_name(number)]:
+            yield from self.holders(place)
 
     def places(self, group: Iterable[Word]) -> list[int]:
         return [place for word in group for place in self.found.of(word)]
@@ -198,12 +190,7 @@ class Reach:
         reached = {number for number in self._marked if self._repeats(number)}
         reached |= {n for place in self.places(HANDED_ON) for n in self.holders(place)}
         reached |= set(self.called_every_step())
-        todo = list(reached)
-        while todo:
-            new = set(self._called(todo.pop())) - reached
-            reached |= new
-            todo += new
-        return reached
+        return closure(reached, self._called)
 
     @property
     def _may_run(self) -> bool:
@@ -232,18 +219,12 @@ class Reach:
         _, _, name, holder = self.functions[number]
         text = name.decode("utf-8", "replace")
         if text == "forward":
-            return holder is not None and self._derives(holder)
+            return holder is not None and self.bases.may_derive(holder)
         return text in self.hot_functions or is_hook(text) or is_step(text)
 
-    def _derives(self, name: bytes) -> bool:
-        """Whether a class may be a module: it has a base, and not only those of other things."""
-        bases = self._bases.get(name)
-        return bases is not None and any(not _NO_MODULE.search(b) for b in bases.split(b","))
-
     @cached_property
-    def _bases(self) -> dict[bytes, bytes]:
-        """What stands between the brackets of each class, where it is first defined."""
-        return {found[1]: found[2] for found in reversed([*_CLASS.finditer(self.text)])}
+    def bases(self) -> Bases:
+        return Bases(self.text)
 
 
 def is_within(ranges: tuple[int, ...], place: int) -> bool:

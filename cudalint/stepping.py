@@ -8,11 +8,10 @@ every step too.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from cudalint.bases import Bases
 from cudalint.loops import Loop, Loops
 from cudalint.registry import HANDED_ON, LOADERS, LOOPS, TRAINS, WHOLE_STEP, WITHOUT_GRAD
 
@@ -99,22 +98,20 @@ class Stepping:
         reached |= {n for place in reach.places(HANDED_ON) for n in reach.holders(place)}
         reached |= set(self._called_every_step())
         reached |= {n for loop in self._loops for n in self._named_in(loop.start, loop.end)}
-        todo = list(reached)
-        while todo:
-            number = todo.pop()
-            bounds = (0, len(self.text)) if number == MODULE else reach.functions[number][:2]
-            new = set(self._named_in(*bounds, only=number == MODULE)) - reached
-            reached |= new
-            todo += new
-        return reached
+        return closure(reached, self._called)
+
+    def _called(self, number: int) -> Iterator[int]:
+        """The functions that the code of a function, or of the module, names."""
+        is_module = number == MODULE
+        bounds = (0, len(self.text)) if is_module else self.reach.functions[number][:2]
+        return self._named_in(*bounds, only=is_module)
 
     def _called_every_step(self) -> Iterator[int]:
         """The functions that somebody else calls once a step, `forward` of what may be a module."""
-        bases = Bases(self.text)
         for number in self.reach.called_every_step():
             _, _, name, holder = self.reach.functions[number]
             chosen = name != b"forward" or "forward" in self.reach.hot_functions
-            if chosen or (holder is not None and bases.may_be_module(holder)):
+            if chosen or (holder is not None and self.reach.bases.may_be_module(holder)):
                 yield number
 
     def _named_in(self, start: int, end: int, only: bool = False) -> Iterator[int]:
@@ -146,6 +143,17 @@ class Stepping:
             return is_called
         in_function = self.reach.holders(function.start) != [number]  # of a method, or its class is
         return in_function or (is_attribute and is_called)
+
+
+def closure(numbers: Iterable[int], following: Callable[[int], Iterable[int]]) -> set[int]:
+    """Some functions with all that follow from them."""
+    found = set(numbers)
+    todo = list(found)
+    while todo:
+        new = set(following(todo.pop())) - found
+        found |= new
+        todo += new
+    return found
 
 
 def _joined(ranges: Iterable[tuple[int, int]]) -> tuple[int, ...]:

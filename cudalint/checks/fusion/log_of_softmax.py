@@ -59,20 +59,18 @@ from cudalint.facts.graph.patterns.candidates import aliases, attributes, functi
 from cudalint.facts.graph.patterns.deliberate import is_autograd_function
 from cudalint.facts.graph.patterns.lm_heads import heads
 from cudalint.facts.graph.patterns.log_softmaxes import Found, found_in
-from cudalint.facts.graph.patterns.losses import ENTROPY, ENTROPY_NAMES
+from cudalint.facts.graph.patterns.losses import ENTROPY
 from cudalint.facts.graph.patterns.spans import span_of
 from cudalint.facts.guards import is_guarded
 from cudalint.facts.python import PythonFacts
 from cudalint.facts.words import Word
-from cudalint.lazy import lazy_compile
 from cudalint.model import Finding
+from cudalint.registry import ENTROPY as ENTROPY_NAMES
+from cudalint.registry import LIKELIHOOD, WIDE
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-LOG = lazy_compile(rb"log(?<!math\.log)(?<!np\.log)(?<!logger\.log)(?<!self\.log)(?<!wandb\.log)\(")
-LIKELIHOOD = (b"nll_loss", b"NLLLoss", b"one_hot")
-WIDE = (b".float()", b"float32", b"torch.float")
 MESSAGES = {
     "log": (
         "The logarithm of a softmax makes the probabilities in memory, and is minus infinity where "
@@ -110,7 +108,6 @@ def _candidates(facts: PythonFacts) -> list[Node]:
     """The functions with a softmax and a logarithm or likelihood, or with a loss and a cast."""
     soft = (b"oftmax(", *aliases(facts, b"oftmax"), *attributes(facts, b"oftmax"))
     logs: tuple[Word, ...] = (
-        LOG,
         *LIKELIHOOD,
         *aliases(facts, b"log"),
         *attributes(facts, b"NLLLoss"),

@@ -65,10 +65,11 @@ from collections.abc import Iterator
 from cudalint.facts.graph.patterns.candidates import aliases, attributes, functions
 from cudalint.facts.graph.patterns.deliberate import is_autograd_function
 from cudalint.facts.graph.patterns.lm_heads import heads, projections
-from cudalint.facts.graph.patterns.losses import ENTROPY, ENTROPY_NAMES
+from cudalint.facts.graph.patterns.losses import ENTROPY
 from cudalint.facts.guards import is_guarded
 from cudalint.facts.python import PythonFacts
 from cudalint.model import Finding, Span
+from cudalint.registry import ENTROPY as ENTROPY_NAMES
 
 MESSAGE = (
     "The logits of the whole vocabulary are kept in memory for this loss alone; "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cudalint.facts.flow import FUNCTIONS, LOOPS, ancestors, within
 from cudalint.facts.tensors.tables import words
+from cudalint.hooks import is_part
 from cudalint.lazy import Worded, lazy_compile
 from cudalint.rare import Rare
 
@@ -24,7 +25,6 @@ _NO_OPTIMIZER = Worded(
     ("sched", "lr_", "warmup", "env", "prof", "ema", "swa", "bar"),
     r"sched|lr_|warmup|(?:^|[._])envs?\b|prof|ema|swa|pbar|bar$",
 )
-_EACH = words("scaler p param parameter group critic name net")
 _NO_CALL = words(
     "train eval to cuda cpu parameters named_parameters state_dict load_state_dict generate half "
     "float modules named_modules children zero_grad requires_grad_ apply save_pretrained compile "
@@ -305,9 +305,4 @@ class Steps:
         if right.type in ("list", "tuple"):
             return True
         names = [node for node in (left, *left.named_children) if node.type == "identifier"]
-        return any(_is_part(self.facts.code(name)) for name in names)
-
-
-def _is_part(name: str) -> bool:
-    """Whether something is named like a part of a step: one of several optimizers, or losses."""
-    return "opt" in name or "loss" in name or name.removesuffix("s") in _EACH
+        return any(is_part(self.facts.code(name)) for name in names)

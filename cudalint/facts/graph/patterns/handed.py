@@ -67,9 +67,7 @@ def _given(facts: PythonFacts, name: str) -> list[Node]:
             found.append(node)
         elif parent.type == "keyword_argument" and parent.children[0] == node:
             value = parent.child_by_field_name("value")
-            call = parent.parent.parent if parent.parent is not None else None
-            if value is not None and call is not None and not _is_torch(facts, call):
-                found.append(value)
+            found += [] if value is None else [value]
     return [node for node in found if not _is_torch(facts, _call(node))]
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _OPTIONS = ("weight", "size_average", "ignore_index", "reduce", "reduction", "label_smoothing")
 # What the code of a cross-entropy cannot be without, where it is no text and no other function.
-ENTROPY_NAMES = (b"ross_entropy", b"CrossEntropyLoss")
 ENTROPY: tuple[Word, ...] = (
     lazy_compile(rb"ross_entropy(?<!_cross_entropy)(?!\w*[\"'])"),
     b"CrossEntropyLoss",
